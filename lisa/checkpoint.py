@@ -1,0 +1,84 @@
+"""Training state as safetensors: weights and optimizer moments, without pickle, written atomically.
+
+Only tensors are saved here. Scalars (step, seed, settings) live in the JSON files beside them, and the learning rate
+follows from the step, so nothing else is needed to go on bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lisa.errors import LisaError
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an optimizer's per-parameter state to ``"<parameter number>.<name>"`` -> tensor."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what ``optimizer_tensors`` gave; the optimizer must hold the same parameters in the same order."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_tensors(path: Path, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write named groups of tensors to one safetensors file, atomically.
+
+    Args:
+        path: the file.
+        groups: group -> name -> tensor of any shape and dtype; saved contiguous and on the CPU.
+    """
+    flat = {
+        f"{group}/{name}": value.detach().cpu().contiguous().clone()
+        for group, tensors in groups.items()
+        for name, value in tensors.items()
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(flat, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path) -> dict[str, dict[str, Tensor]]:
+    """Read what ``save_tensors`` wrote.
+
+    Raises:
+        LisaError: if the file is missing or is not a safetensors file.
+    """
+    try:
+        flat = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise LisaError(f"{path} cannot be read as a safetensors file: resume from another checkpoint.") from error
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        group, name = key.split("/", 1)
+        groups.setdefault(group, {})[name] = value
+    return groups
+
+
+def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """Groups for ``save_tensors``: every module's weights and the optimizer's moments."""
+    return {**{name: module.state_dict() for name, module in modules.items()}, "optimizer": optimizer_tensors(optimizer)}
+
+
+def restore_training_state(
+    modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, groups: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Put weights and moments back into modules and optimizer built the same way as when they were saved."""
+    for name, module in modules.items():
+        module.load_state_dict(groups[name])
+    restore_optimizer(optimizer, groups.get("optimizer", {}))

@@ -1,0 +1,103 @@
+"""The embedded architectures: ordinary diffusers and transformers classes in small sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+LATENT_CHANNELS = 8
+MAX_TOKENS = 40
+TEXT_WIDTH = 128
+_MAIN_WIDTHS = (64, 96, 128)
+_VAE_WIDTHS = (16, 32, 64, 128)
+_END_OF_WORD = "</w>"
+
+
+def new_vae() -> AutoencoderKL:
+    """An autoencoder of factor 8 with 8 latent channels, 2.6 M parameters: (B, 3, 128, 128) <-> (B, 8, 16, 16)."""
+    levels = len(_VAE_WIDTHS)
+    return AutoencoderKL(
+        block_out_channels=_VAE_WIDTHS,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=1,
+        sample_size=128,
+        mid_block_add_attention=False,
+    )
+
+
+def new_unet() -> UNet2DConditionModel:
+    """Stable Diffusion's UNet class at 16 x 16 latents, 5.6 M parameters; its ControlNet has 2.6 M."""
+    return UNet2DConditionModel(
+        block_out_channels=_MAIN_WIDTHS,
+        layers_per_block=1,
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        norm_num_groups=16,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+
+
+def new_scheduler() -> DDPMScheduler:
+    """Cosine noise schedule with v-prediction.
+
+    Latents of 16 x 16 lose their content at less noise than Stable Diffusion's 64 x 64, so its own schedule would
+    spend most timesteps on pure noise; v-prediction stays well defined where the signal vanishes.
+    """
+    return DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False, timestep_spacing="trailing", steps_offset=1
+    )
+
+
+def new_tokenizer(captions: Iterable[str], vocabulary: int = 1000) -> CLIPTokenizer:
+    """Train CLIP's byte-pair tokenizer on captions.
+
+    Args:
+        captions: the training text.
+        vocabulary: upper limit of merged tokens; with the world's few words nearly every word becomes one token.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trained = Tokenizer(models.BPE(end_of_word_suffix=_END_OF_WORD, unk_token=None))
+    trained.normalizer = normalizers.Lowercase()
+    trained.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split("[a-z]+|[0-9]|[^a-z0-9 ]", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False),
+    ])  # fmt: skip
+    trained.train_from_iterator(
+        captions,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix=_END_OF_WORD, show_progress=False
+        ),
+    )
+    merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
+    tokens = [*alphabet, *(c + _END_OF_WORD for c in alphabet), *("".join(merge) for merge in merges)]
+    # The special tokens come last: transformers finds the end of text as the largest id in some versions.
+    tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_TOKENS)
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP's text transformer, 128 wide, 3 layers; trained together with the main network."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=MAX_TOKENS,
+            projection_dim=TEXT_WIDTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )

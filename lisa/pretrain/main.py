@@ -1,0 +1,80 @@
+"""Second stage: the main network and its text encoder, trained together on latents of rendered scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPTokenizer
+
+from lisa.files import read_json, write_json
+from lisa.pretrain.architecture import new_scheduler, new_text_encoder, new_tokenizer, new_unet
+from lisa.pretrain.stage import PretrainStep, Stage
+from lisa.pretrain.vae import encode_pool
+from lisa.recipes import PretrainSettings
+from lisa.scenes.pool import Pool
+
+SHARD_SIZE = "9MB"
+
+
+def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Captions -> (N, L) int64, padded and cut to the tokenizer's length."""
+    return tokenizer(captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+
+
+class MainStage(Stage):
+    """Train UNet and text encoder by v-prediction with random caption dropout."""
+
+    def __init__(self, settings: PretrainSettings, pool: Pool, vae: AutoencoderKL) -> None:
+        torch.manual_seed(settings.seed)
+        self.tokenizer = new_tokenizer(sorted(pool.captions))
+        modules = {"unet": new_unet(), "text_encoder": new_text_encoder(self.tokenizer)}
+        super().__init__(settings, modules, len(pool))
+        self.scheduler = new_scheduler()
+        self.vae = vae
+        self.ids = token_ids(self.tokenizer, list(pool.captions))
+        self.empty = token_ids(self.tokenizer, [""])
+        self.latents = encode_pool(vae.to(self.accelerator.device), pool.images) * vae.config.scaling_factor
+
+    def steps(self) -> Iterator[PretrainStep]:
+        """Train; see ``Stage.run``."""
+        return self.run(self._loss)
+
+    def _loss(self, index: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        device = self.accelerator.device
+        x0 = self.latents[index]
+        noise = torch.randn(x0.shape, generator=generator)
+        # Stratified timesteps: one per equal slice of the range, which lowers the variance of the gradient.
+        slots = torch.arange(len(index)) + torch.rand(len(index), generator=generator)
+        t = (slots / len(index) * self.scheduler.config.num_train_timesteps).long()
+        drop = torch.rand(len(index), generator=generator) < self.settings.caption_dropout
+        ids = torch.where(drop[:, None], self.empty, self.ids[index])
+        x_t = self.scheduler.add_noise(x0, noise, t).to(device)
+        target = self.scheduler.get_velocity(x0, noise, t).to(device)
+        text = self.together["text_encoder"](ids.to(device)).last_hidden_state
+        output = self.together["unet"](x_t, t.to(device), text).sample
+        return functional.mse_loss(output.float(), target), {}
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The averaged networks as a stock pipeline."""
+        parts = self.averaged()
+        return StableDiffusionPipeline(
+            vae=self.vae, text_encoder=parts["text_encoder"], tokenizer=self.tokenizer, unet=parts["unet"],
+            scheduler=self.scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Write a pipeline as diffusers does, float16, in shards of at most 9 MB."""
+    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        module.half()
+    pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
+    # transformers loads in the dtype that the config names, diffusers in float32: without this a plain
+    # from_pretrained() would mix the two.
+    config = folder / "text_encoder" / "config.json"
+    write_json(config, {**read_json(config), "dtype": "float32"})
