@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from lisa.options import option
 
-STAGES = ("vae", "main")
+STAGES = ("vae", "main", "judge")
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
     """How the embedded VAE, text encoder and main network are trained on rendered scenes."""
 
-    stage: str = option("vae", "What to train: the autoencoder first, then the main network with its text encoder", choices=STAGES)
+    stage: str = option("vae", "What to train: the autoencoder, then the main network with its text encoder; the judge measures", choices=STAGES)
     out: str = option("checkpoints/scenes-unet", "Pipeline folder that receives the trained parts")
     work: str = option("runs/pretrain", "Folder for logs, samples and the state to resume from")
     scenes: int = option(16384, "Training scenes to render or take from the cache", unit="scenes", low=128, high=1_000_000)

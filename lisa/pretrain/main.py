@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
+from lisa.checkpoint import SHARD_SIZE
 from lisa.files import read_json, write_json
 from lisa.pretrain.architecture import new_scheduler, new_text_encoder, new_tokenizer, new_unet
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.pretrain.vae import encode_pool
 from lisa.recipes import PretrainSettings
 from lisa.scenes.pool import Pool
-
-SHARD_SIZE = "9MB"
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -41,7 +40,7 @@ class MainStage(Stage):
         self.empty = token_ids(self.tokenizer, [""])
         self.latents = encode_pool(vae.to(self.accelerator.device), pool.images) * vae.config.scaling_factor
 
-    def steps(self) -> Iterator[PretrainStep]:
+    def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""
         return self.run(self._loss)
 

@@ -83,6 +83,10 @@ class Stage:
         save_tensors(self.folder / "state.safetensors", groups)
         write_json(self.folder / "state.json", {"step": self.step, "settings": to_dict(self.settings)})
 
+    def run_stage(self) -> Iterator[PretrainStep]:
+        """Train to the last step of the settings."""
+        raise NotImplementedError
+
     def run(self, loss_of: LossFunction) -> Iterator[PretrainStep]:
         """Train to the last step, yielding after each; saves every ``save_every`` steps and at the end.
 

@@ -31,7 +31,7 @@ class VaeStage(Stage):
         self.pool = pool
         self.together.to(memory_format=torch.channels_last)
 
-    def steps(self) -> Iterator[PretrainStep]:
+    def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""
         return self.run(self._loss)
 

@@ -83,14 +83,19 @@ def project(scene: Scene, points: Array, size: int) -> tuple[Array, Array]:
     return np.stack([size / 2 + local[0] * scale, size / 2 - local[1] * scale], 1), local[2]
 
 
+def scene_keypoints(scene: Scene, size: int) -> Array:
+    """Joints of all P mannequins in pixels, (P, 18, 2) float32, whether they can be seen or not."""
+    people = [thing.keypoints for thing in scene.things if thing.keypoints is not None]
+    return np.stack([project(scene, points, size)[0] for points in people]) if people else np.zeros((0, 18, 2), np.float32)
+
+
 def _keypoints(scene: Scene, depth: Array) -> Array:
     people = [thing for thing in scene.things if thing.keypoints is not None]
     out = np.zeros((len(people), 18, 3), np.float32)
     size = depth.shape[0]
     for row, thing in zip(out, people, strict=True):
-        xy, z = project(scene, thing.keypoints, size)
-        row[:, :2] = xy
-        column, line = np.floor(xy).astype(int).T
+        row[:, :2], z = project(scene, thing.keypoints, size)
+        column, line = np.floor(row[:, :2]).astype(int).T
         inside = (column >= 0) & (column < size) & (line >= 0) & (line < size)
         in_front = depth[np.clip(line, 0, size - 1), np.clip(column, 0, size - 1)]
         # A joint lies inside its limb, so the surface in front of it may be up to a limb's width nearer.

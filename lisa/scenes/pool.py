@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lisa.scenes import drawing
-from lisa.scenes.example import SIZE, render_example
+from lisa.scenes.example import SIZE, render_example, sample_scene
+from lisa.scenes.maps import scene_keypoints
 from lisa.scenes.scene import split_seed
 
 SHARD = 128
@@ -37,6 +38,7 @@ class Pool:
         classes: (N, H, W) uint8 class indices.
         pose: (N, H, W, 3) uint8 skeleton maps.
         captions: N sentences.
+        people: what was asked of the scenes: True for at least one mannequin, None for the world's own mix.
     """
 
     seeds: np.ndarray
@@ -45,6 +47,7 @@ class Pool:
     classes: np.ndarray
     pose: np.ndarray
     captions: tuple[str, ...]
+    people: bool | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -56,6 +59,10 @@ class Pool:
         if name == "segmentation":
             return drawing.class_map(self.classes[index])
         return self.pose[index] if name == "pose" else None
+
+    def keypoints(self, index: int) -> np.ndarray:
+        """Joints (P, 18, 2) in pixels of the P mannequins of one scene, hidden ones included."""
+        return scene_keypoints(sample_scene(int(self.seeds[index]), self.people), self.images.shape[1])
 
 
 def cache_folder() -> Path:
@@ -112,7 +119,7 @@ def load_pool(
     _render_missing(jobs, workers or os.cpu_count() or 1, len(paths) - len(jobs), len(paths), progress)
     shards = [_read_shard(path) for path in paths]
     arrays = {key: np.concatenate([shard[key] for shard, _ in shards])[:count] for key in shards[0][0]}
-    return Pool(**arrays, captions=tuple(text for _, captions in shards for text in captions)[:count])
+    return Pool(**arrays, captions=tuple(text for _, captions in shards for text in captions)[:count], people=people)
 
 
 def _render_missing(jobs: list, workers: int, done: int, total: int, progress: Callable[[int, int], None] | None) -> None:

@@ -1,0 +1,152 @@
+"""Honest comparison of a run's arms on held-out scenes: validation loss and condition fidelity per training step.
+
+All arms see the same scenes, captions, noise and timesteps, so differences are paired; intervals come from a
+bootstrap over scenes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from lisa.data import TrainingData, encode_images, scene_pictures
+from lisa.errors import LisaError
+from lisa.families.base import Family, load_family
+from lisa.files import read_json, write_json
+from lisa.generate import initial_noise, sample
+from lisa.metrics.fidelity import MEASURES
+from lisa.metrics.judge import Judge, load_judge
+from lisa.options import from_dict
+from lisa.runs import RunFolder
+from lisa.scenes.pool import Pool, load_pool
+from lisa.settings import GenerateSettings, TrainSettings
+
+_BATCH = 32
+_BOOTSTRAP = 2000
+RESULTS = "evaluation.json"
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Held-out scenes with everything that the measures need."""
+
+    pool: Pool
+    data: TrainingData
+
+
+def evaluate(
+    folder: Path, count: int, sampling_steps: int, steps: tuple[int, ...] = (), judge_folder: Path | None = None, report: Report | None = None
+) -> list[dict[str, Any]]:
+    """Measure every arm of a run at every kept training step, and store the rows in ``evaluation.json``.
+
+    Args:
+        folder: the run.
+        count: held-out scenes from the test split.
+        sampling_steps: steps of the sampler for the fidelity measure.
+        steps: training steps to measure; empty for all that were kept.
+        judge_folder: where the judge lies; needed for depth, segmentation and pose.
+        report: called with (what is being done, done, in all).
+
+    Returns:
+        Rows with step, arm, validation loss, fidelity, and for all arms but the first the paired difference to it
+        with a 95 % interval.
+    """
+    run = RunFolder.open(folder)
+    training = from_dict(TrainSettings, run.settings())
+    family = load_family(training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu")
+    held = _held_out(family, training.condition, count)
+    judge = load_judge(judge_folder) if judge_folder and training.condition != "canny" else Judge()
+    rows: list[dict[str, Any]] = []
+    todo = steps or tuple(run.checkpoints())
+    for number, step in enumerate(todo):
+        if report:
+            report("checkpoints measured", number, len(todo))
+        rows += _measure_step(run, step, training, family, held, judge, sampling_steps)
+        _store(folder, count, sampling_steps, rows)
+    return rows
+
+
+def _held_out(family: Family, condition: str, count: int) -> Held:
+    pool = load_pool("test", count, people=True if condition == "pose" else None)
+    pictures = scene_pictures(condition, "test", count, family.resolution)
+    conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
+    return Held(pool, TrainingData(encode_images(family, pictures.images), conditions, pictures.captions, pictures.names))
+
+
+def _measure_step(
+    run: RunFolder, step: int, training: TrainSettings, family: Family, held: Held, judge: Judge, sampling_steps: int
+) -> list[dict[str, Any]]:
+    folder = run.verify_checkpoint(step)
+    arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if training.condition not in MEASURES:
+        raise LisaError(f"There is no fidelity measure for '{training.condition}': choose a run of {', '.join(MEASURES.names())}.")
+    measure = MEASURES.get(training.condition)
+    per_scene: dict[str, dict[str, np.ndarray]] = {}
+    for arm in arms:
+        side = family.load_side(folder / arm)
+        images = generate_held_out(family, side, held, sampling_steps)
+        per_scene[arm] = {"loss": validation_losses(family, side, held), "fidelity": measure.values(images, held.pool, judge)}
+    return [_row(step, arm, per_scene, arms[0], measure.name) for arm in arms]
+
+
+def _row(step: int, arm: str, per_scene: dict[str, dict[str, np.ndarray]], reference: str, measure: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"step": step, "arm": arm, "measure": measure}
+    for key, values in per_scene[arm].items():
+        row[key] = float(np.nanmean(values))
+        if arm != reference:
+            row[f"{key}_difference"], row[f"{key}_interval"] = paired_difference(values, per_scene[reference][key])
+    return row
+
+
+def paired_difference(values: np.ndarray, reference: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Mean of values - reference over scenes, with a 95 % bootstrap interval over scenes (fixed resamples)."""
+    difference = (values - reference)[~np.isnan(values - reference)]
+    draws = np.random.default_rng(0).integers(len(difference), size=(_BOOTSTRAP, len(difference)))
+    low, high = np.percentile(difference[draws].mean(1), (2.5, 97.5))
+    return float(difference.mean()), (float(low), float(high))
+
+
+@torch.no_grad()
+def validation_losses(family: Family, side: nn.Module, held: Held) -> np.ndarray:
+    """Per-scene loss of the family's own objective (N,), with fixed noise and timesteps spread over the range."""
+    data, losses = held.data, []
+    noise = torch.randn(data.latents.shape, generator=torch.Generator().manual_seed(0))
+    t = family.path.spread_t(len(data))
+    for start in range(0, len(data), _BATCH):
+        part = slice(start, start + _BATCH)
+        x0, n, tt = data.latents[part].to(family.device), noise[part].to(family.device), t[part].to(family.device)
+        condition = family.encode_condition(data.conditions[part].to(family.device).float() / 255)
+        x_t = family.path.add_noise(x0, n, tt)
+        output = family.predict(x_t, tt, family.encode_text(list(data.captions[part])), side, condition).value
+        losses.append((output.float() - family.path.target(x0, n, tt)).square().flatten(1).mean(1).cpu())
+    return torch.cat(losses).numpy()
+
+
+def generate_held_out(family: Family, side: nn.Module, held: Held, sampling_steps: int) -> np.ndarray:
+    """One image per held-out scene (N, H, W, 3) uint8; scene number i starts from the noise of seed i."""
+    settings = replace(GenerateSettings(), steps=sampling_steps)
+    images = []
+    for start in range(0, len(held.data), _BATCH):
+        part = range(start, min(start + _BATCH, len(held.data)))
+        noise = torch.cat([initial_noise(family, i, family.resolution, family.resolution) for i in part])
+        maps = [Image.fromarray(held.data.conditions[i].permute(1, 2, 0).numpy()) for i in part]
+        images += sample(family, side, maps, [held.data.captions[i] for i in part], noise, settings)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]]) -> None:
+    """Keep the rows of steps that were measured before on the same scenes."""
+    path = folder / RESULTS
+    old = read_json(path) if path.exists() else {}
+    head = {"scenes": count, "sampling_steps": sampling_steps}
+    done = {(row["step"], row["arm"]) for row in rows}
+    kept = [row for row in old.get("rows", []) if (row["step"], row["arm"]) not in done] if {k: old.get(k) for k in head} == head else []
+    write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], row["arm"]))})

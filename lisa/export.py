@@ -1,0 +1,48 @@
+"""Sharing a run: its settings and events as they are, its side networks and decoders in float16, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lisa.errors import LisaError
+from lisa.runs import RunFolder
+
+_NEEDED_TO_TRAIN_ON = "optimizer.safetensors"
+
+
+def export_run(source: Path, target: Path, steps: tuple[int, ...] = ()) -> None:
+    """Copy a run for sharing.
+
+    Args:
+        source: a run with at least one checkpoint.
+        target: folder that receives the copy; it must not exist.
+        steps: training steps to copy; empty for all.
+
+    Raises:
+        LisaError: if the target exists, or a step has no checkpoint.
+    """
+    run = RunFolder.open(source)
+    if target.exists():
+        raise LisaError(f"{target} already exists: choose another folder.")
+    copy = RunFolder.create(target, run.settings())
+    for name in ("events.jsonl", "evaluation.json"):
+        if (source / name).exists():
+            shutil.copy2(source / name, target / name)
+    for step in steps or run.checkpoints():
+        folder = run.verify_checkpoint(step)
+        with copy.commit_checkpoint(step) as out:
+            for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (_NEEDED_TO_TRAIN_ON, "manifest.json")):
+                _copy_file(path, out / path.relative_to(folder))
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix != ".safetensors":
+        shutil.copy2(source, target)
+        return
+    tensors = {name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(source).items()}
+    save_file(tensors, target, metadata={"format": "pt"})

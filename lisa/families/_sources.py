@@ -1,0 +1,108 @@
+"""Finding and reading the parts of a diffusers pipeline, from a folder or from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from lisa.errors import LisaError
+
+PIPELINE_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+# What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
+_LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
+
+
+def missing(source: str, revision: str, parts: Iterable[str]) -> str:
+    """Say what a source lacks, without a network.
+
+    Args:
+        source: Folder or hub id.
+        revision: Revision of a hub repository.
+        parts: Subfolders that must be there.
+
+    Returns:
+        One sentence; empty when all is here.
+    """
+    try:
+        local = is_folder(source, revision)
+    except LisaError as error:
+        return str(error)
+    if local:
+        absent = [part for part in parts if not (Path(source) / part).is_dir()]
+        return f"{source} has no {', no '.join(absent)}." if absent else ""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, "model_index.json", revision=revision or None)
+    return "" if isinstance(found, str) else f"{source} is not on this machine."
+
+
+def is_folder(source: str, revision: str = "") -> bool:
+    """Tell whether a source is a folder rather than a hub id.
+
+    Args:
+        source: Folder or hub id; an existing folder wins.
+        revision: Revision of a hub repository.
+
+    Returns:
+        True for a folder.
+
+    Raises:
+        LisaError: If it is neither, or a folder is given with a revision.
+    """
+    if Path(source).is_dir():
+        if revision:
+            raise LisaError(f"Revision {revision[:80]!r} is for hub repositories, but {source} is a folder: drop it.")
+        return True
+    if not _HUB_ID.fullmatch(source):
+        raise LisaError(f"There is no folder {source[:200]!r}: give a folder or a hub id such as owner/name.")
+    return False
+
+
+def load_part(cls: Any, source: str, revision: str = "", part: str = "", **options: Any) -> Any:
+    """Load one part with its class's from_pretrained; weights only as safetensors, and complete.
+
+    Args:
+        cls: A diffusers or transformers class.
+        source: Folder or hub id.
+        revision: Revision of a hub repository.
+        part: Subfolder; empty for the source itself.
+        options: Further arguments of from_pretrained.
+
+    Returns:
+        The part.
+
+    Raises:
+        LisaError: If it is missing, damaged or incomplete.
+    """
+    local = is_folder(source, revision)
+    place = f"{source}/{part}" if part else source
+    if local and not Path(place).is_dir():
+        raise LisaError(f"{source} has no folder {part}: give a pipeline folder written by save_pretrained.")
+    if hasattr(cls, "forward"):
+        options |= {"use_safetensors": True, "output_loading_info": True}
+    try:
+        loaded = cls.from_pretrained(source, subfolder=part, revision=revision or None, **options)
+    except _LOAD_ERRORS as error:
+        raise LisaError(_failure(cls, place, local)) from error
+    return _complete(*loaded, place) if isinstance(loaded, tuple) else loaded
+
+
+def _failure(cls: Any, place: str, local: bool) -> str:
+    if local:
+        return f"{place} holds no {cls.__name__} that can be read: it needs its config and, if a network, safetensors weights."
+    return (
+        f"{place} cannot be had from the Hugging Face Hub or its cache as {cls.__name__} with safetensors weights: "
+        "check name, revision and connection, or give a folder."
+    )
+
+
+def _complete(module: Any, info: dict[str, Any], place: str) -> Any:
+    wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if wrong:
+        raise LisaError(f"{place} lacks {len(wrong)} weights such as {wrong[0]}: restore it or save it again.")
+    return module

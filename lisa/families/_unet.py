@@ -1,0 +1,283 @@
+"""The family of UNet2DConditionModel with ControlNetModel: Stable Diffusion 1.x and 2.x and kin."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lisa.errors import LisaError, unknown_name
+from lisa.families._replay import replayed
+from lisa.families._sources import load_part
+from lisa.families.base import Family, FamilySpec, Prediction
+from lisa.score import from_scheduler
+from lisa.tap import Tap, tapped
+
+TEXT = "encoder_hidden_states"
+# What a side network must have in common with its main network for its features to be added.
+_COMMON = ("in_channels", "block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim")
+
+
+class UNetFamily(Family):
+    """Latent diffusion with a UNet whose skip connections and middle take the side network's features.
+
+    Args:
+        spec: The family as data.
+        unet: The main network.
+        vae: The autoencoder.
+        text_encoder: The text encoder.
+        tokenizer: Its tokenizer.
+        scheduler: The scheduler of training.
+
+    Raises:
+        LisaError: If the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        spec: FamilySpec,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        scheduler: DDPMScheduler,
+    ) -> None:
+        _check_parts(unet, vae, text_encoder)
+        self.spec, self.main, self.vae, self.text_encoder = spec, unet, vae, text_encoder
+        self.tokenizer, self.scheduler = tokenizer, scheduler
+        for module in (unet, vae, text_encoder):
+            module.requires_grad_(False).eval()
+        self.path = from_scheduler(scheduler)
+        self.latent_channels = unet.config.in_channels
+        self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
+        self._fingerprint = ""
+
+    @classmethod
+    def load(
+        cls, spec: FamilySpec, source: str, revision: str, device: str | torch.device, dtype: torch.dtype | None
+    ) -> UNetFamily:
+        """Load a Stable Diffusion pipeline's parts, without its safety checker; as load_family()."""
+        dtype = dtype or torch.float32
+        classes = {
+            "unet": UNet2DConditionModel,
+            "vae": AutoencoderKL,
+            "text_encoder": CLIPTextModel,
+            "tokenizer": CLIPTokenizer,
+            "scheduler": DDPMScheduler,
+        }
+        parts = {part: load_part(kind, source, revision, part) for part, kind in classes.items()}
+        for part in parts.values():
+            if isinstance(part, nn.Module):
+                part.to(device, dtype)
+        return cls(spec, **parts)
+
+    def taps(self, side: nn.Module) -> tuple[Tap, ...]:
+        """List the taps down_0, down_1, ... and mid with their channels and strides."""
+        config = side.config
+        places = [(config.block_out_channels[0], 1)]
+        stride = 1
+        for channels, block in zip(config.block_out_channels, side.down_blocks, strict=True):
+            places += [(channels, stride)] * len(block.resnets)
+            if block.downsamplers is not None:
+                stride *= 2
+                places.append((channels, stride))
+        downs = (
+            Tap(f"down_{i}", f"controlnet_down_blocks.{i}", channels, step) for i, (channels, step) in enumerate(places)
+        )
+        return (*downs, Tap("mid", "controlnet_mid_block", config.block_out_channels[-1], stride))
+
+    def new_side(self, seed: int, **overrides: Any) -> ControlNetModel:
+        """Make a ControlNet whose encoder is a copy of the main network's; as Family.new_side."""
+        overrides.setdefault("conditioning_embedding_out_channels", self._embedding_channels())
+        with torch.random.fork_rng(devices=[]):
+            # Not torch.manual_seed, which would also seed the accelerators, whose state is not restored here.
+            torch.default_generator.manual_seed(seed)
+            side = ControlNetModel.from_unet(self.main, **overrides)
+        return side.to(self.device, torch.float32).train()
+
+    def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:
+        """Load a ControlNet; as Family.load_side."""
+        side = load_part(ControlNetModel, str(source), revision)
+        for name in _COMMON:
+            seen, wanted = side.config[name], self.main.config[name]
+            if _plain(seen) != _plain(wanted):
+                raise LisaError(
+                    f"{source} does not fit {self.name}: its {name} is {_plain(seen)}, but must be {_plain(wanted)}."
+                )
+        factor = 2 ** (len(side.config.conditioning_embedding_out_channels) - 1)
+        if factor != self.downscale:
+            raise LisaError(
+                f"{source} does not fit {self.name}: it reads conditions {factor} times the latents' size, "
+                f"but must read {self.downscale} times."
+            )
+        return side.to(self.device, self.dtype).eval()
+
+    @torch.no_grad()
+    def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Encode images; as Family.encode_image."""
+        self._check_pixels(pixels, "image", -1)
+        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
+        return latents * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Decode latents; as Family.decode_latents."""
+        latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor
+        return self.vae.decode(latents).sample.clamp(-1, 1)
+
+    def encode_condition(self, pixels: Tensor) -> Tensor:
+        """Check condition images; a ControlNet embeds the pixels itself. As Family.encode_condition."""
+        self._check_pixels(pixels, "condition", 0)
+        return pixels.to(self.device)
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Encode prompts as the pipelines do: padded to the tokenizer's length, last hidden state, (B, L, D)."""
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        mask = tokens.attention_mask.to(self.device) if masked else None
+        return {TEXT: self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]}
+
+    def predict(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Mapping[str, Tensor],
+        side: nn.Module | None = None,
+        condition: Tensor | None = None,
+        *,
+        strength: float = 1.0,
+        taps: Sequence[str] = (),
+    ) -> Prediction:
+        """Run the UNet, with or without a ControlNet; as Family.predict."""
+        residuals: dict[str, Any] = {}
+        features: dict[str, Tensor] = {}
+        if side is not None:
+            self._check_condition(x_t, condition)
+            with tapped(side, self._named(side, taps)) as features:
+                down, mid = side(
+                    x_t.to(side.dtype),
+                    t,
+                    text[TEXT].to(side.dtype),
+                    condition.to(side.dtype),
+                    conditioning_scale=strength,
+                    return_dict=False,
+                )
+            residuals["down_block_additional_residuals"] = [residual.to(self.dtype) for residual in down]
+            residuals["mid_block_additional_residual"] = mid.to(self.dtype)
+        value = self.main(x_t.to(self.dtype), t, text[TEXT].to(self.dtype), return_dict=False, **residuals)[0]
+        return Prediction(value, features)
+
+    def shared(self) -> contextlib.AbstractContextManager[None]:
+        """Run conv_in, down blocks and middle once: control enters behind them, at the skips and the middle's output."""
+        main = self.main
+        return replayed([main.time_embedding, main.conv_in, *main.down_blocks, main.mid_block])
+
+    @contextlib.contextmanager
+    def steady_condition(self, side: nn.Module | None) -> Iterator[None]:
+        """Embed the condition, which does not depend on t, once; as Family.steady_condition."""
+        with replayed([] if side is None else [side.controlnet_cond_embedding]):
+            yield
+
+    def pipeline(self, side: nn.Module | None = None) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
+        """Build the pipeline, which samples with DPM-Solver++ 2M (Lu et al. 2022); as Family.pipeline."""
+        scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler.config, algorithm_type="dpmsolver++")
+        kind = StableDiffusionPipeline if side is None else StableDiffusionControlNetPipeline
+        pipeline = kind(
+            unet=self.main,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            **({} if side is None else {"controlnet": side}),
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def fingerprint(self) -> str:
+        """Hash the autoencoder; as Family.fingerprint."""
+        if not self._fingerprint:
+            digest = hashlib.sha256(f"{self.vae.config.scaling_factor} {self.vae.dtype}".encode())
+            for name, weight in sorted(self.vae.state_dict().items()):
+                digest.update(f"{name} {tuple(weight.shape)}".encode())
+                digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def _embedding_channels(self) -> tuple[int, ...]:
+        """Choose one entry for each factor 1, 2, 4, ... up to the autoencoder's."""
+        count = self.downscale.bit_length()
+        channels = self.spec.embedding_channels
+        return (*channels[:count], *channels[-1:] * (count - len(channels)))
+
+    def _named(self, side: nn.Module, names: Sequence[str]) -> list[Tap]:
+        taps = {tap.name: tap for tap in self.taps(side)} if names else {}
+        for name in names:
+            if name not in taps:
+                raise unknown_name("tap", name, taps)
+        return [taps[name] for name in names]
+
+    def _check_pixels(self, pixels: Tensor, what: str, low: int) -> None:
+        shape = tuple(pixels.shape)
+        if len(shape) != 4 or shape[1] != 3 or shape[2] % self.downscale or shape[3] % self.downscale:
+            raise LisaError(
+                f"The {what} has shape {shape}, but must be (B, 3, H, W) with H and W multiples of {self.downscale}."
+            )
+        if not (pixels.min() >= low and pixels.max() <= 1):  # so written, it also refuses NaN
+            raise LisaError(
+                f"The {what} has values from {pixels.min():g} to {pixels.max():g}, but must be in [{low}, 1]."
+            )
+
+    def _check_condition(self, x_t: Tensor, condition: Tensor | None) -> None:
+        if condition is None:
+            raise LisaError("A side network needs a condition: give the condition image.")
+        wanted = (x_t.shape[0], *(size * self.downscale for size in x_t.shape[-2:]))
+        seen = (condition.shape[0], *condition.shape[-2:])
+        if seen != wanted:
+            raise LisaError(
+                f"The condition is (batch, height, width) = {seen}, but these latents need {wanted}."
+            )
+
+
+def _check_parts(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
+    pairs = (
+        ("unet's in_channels", unet.config.in_channels, "vae's latent_channels", vae.config.latent_channels),
+        ("unet's out_channels", unet.config.out_channels, "vae's latent_channels", vae.config.latent_channels),
+        (
+            "unet's cross_attention_dim", unet.config.cross_attention_dim,
+            "text_encoder's hidden_size", text_encoder.config.hidden_size,
+        ),
+    )  # fmt: skip
+    for name, value, other, wanted in pairs:
+        if value != wanted:
+            raise LisaError(f"This pipeline does not fit: the {name} is {value}, but the {other} is {wanted}.")
+
+
+def _plain(value: Any) -> Any:
+    """Turn lists, as JSON gives them, into tuples."""
+    return tuple(value) if isinstance(value, list) else value

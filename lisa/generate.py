@@ -1,0 +1,171 @@
+"""Paired images: every arm starts from the same noise, whatever else is generated with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor, nn
+
+from lisa.errors import LisaError
+from lisa.families.base import Family
+from lisa.options import check, from_dict, to_dict
+from lisa.settings import GenerateSettings
+
+PNG_KEY = "lisa"
+StepReport = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """One image with all that is needed to make it again."""
+
+    arm: str
+    seed: int
+    image: Image.Image
+    settings: dict[str, Any]
+    seconds: float
+
+
+def initial_noise(family: Family, seed: int, width: int, height: int) -> Tensor:
+    """The starting latents of one seed, (1, C, h, w) float32, drawn on the CPU so that every device starts alike."""
+    shape = (1, family.latent_channels, height // family.downscale, width // family.downscale)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def paired_images(
+    family: Family,
+    sides: Mapping[str, nn.Module],
+    condition: Image.Image,
+    settings: GenerateSettings,
+    report: StepReport | None = None,
+) -> Iterator[GeneratedImage]:
+    """Generate ``count`` images per arm with seeds counting upwards.
+
+    Images are made one at a time: the result of a seed does not depend on what else is asked for.
+
+    Args:
+        family: main network.
+        sides: side networks by arm.
+        condition: RGB image; it is resized to the output's size.
+        settings: prompt, seed, steps and strengths, already checked.
+        report: called with (sampling steps done, in all).
+
+    Yields:
+        Seed by seed, and within a seed arm by arm.
+    """
+    width, height = output_size(family, settings)
+    total, done = settings.count * len(sides) * settings.steps, 0
+    for seed in range(settings.seed, settings.seed + settings.count):
+        noise = initial_noise(family, seed, width, height)
+        for arm, side in sides.items():
+            begin = time.perf_counter()
+
+            def on_step(step: int, base: int = done) -> None:
+                if report:
+                    report(base + step, total)
+
+            image = sample(family, side, [condition], [settings.prompt], noise, settings, on_step)[0]
+            done += settings.steps
+            stored = to_dict(replace(settings, seed=seed, count=1, arms=arm))
+            yield GeneratedImage(arm, seed, image, stored, time.perf_counter() - begin)
+
+
+def output_size(family: Family, settings: GenerateSettings) -> tuple[int, int]:
+    """Width and height in pixels: the settings', or the family's own where they are 0.
+
+    Raises:
+        LisaError: if the family cannot make that size.
+    """
+    size = settings.width or family.resolution, settings.height or family.resolution
+    if any(length % family.downscale for length in size):
+        raise LisaError(f"{size[0]} x {size[1]} pixels do not fit this family: use multiples of {family.downscale}.")
+    return size
+
+
+@torch.no_grad()
+def sample(
+    family: Family,
+    side: nn.Module,
+    conditions: Sequence[Image.Image],
+    prompts: Sequence[str],
+    noise: Tensor,
+    settings: GenerateSettings,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[Image.Image]:
+    """Run the family's stock pipeline once, on a batch.
+
+    Args:
+        family: main network.
+        side: side network.
+        conditions: B condition images of any size.
+        prompts: B prompts.
+        noise: starting latents (B, C, h, w).
+        settings: sampling steps, guidance and control strengths.
+        on_step: called with the number of sampling steps done.
+    """
+    pipeline = family.pipeline(side)
+    pipeline.set_progress_bar_config(disable=True)
+    width, height = noise.shape[-1] * family.downscale, noise.shape[-2] * family.downscale
+
+    def after(pipe: Any, step: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        on_step(step + 1)
+        return kwargs
+
+    return pipeline(
+        prompt=list(prompts),
+        negative_prompt=[settings.negative_prompt] * len(prompts),
+        image=[fit(condition, width, height) for condition in conditions],
+        width=width,
+        height=height,
+        num_inference_steps=settings.steps,
+        guidance_scale=float(settings.guidance),
+        controlnet_conditioning_scale=float(settings.strength),
+        control_guidance_start=float(settings.control_start),
+        control_guidance_end=float(settings.control_end),
+        latents=noise.to(family.device, family.dtype),
+        callback_on_step_end=after,
+    ).images
+
+
+def fit(condition: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize a condition map to the output; enlarged maps keep their hard edges."""
+    if condition.size == (width, height):
+        return condition.convert("RGB")
+    how = Image.Resampling.NEAREST if condition.width < width else Image.Resampling.LANCZOS
+    return condition.convert("RGB").resize((width, height), how)
+
+
+def save_png(image: GeneratedImage, path: Path) -> None:
+    """Write a PNG that carries its settings in the text chunk "lisa"."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text(PNG_KEY, json.dumps(image.settings))
+    image.image.save(path, pnginfo=info)
+
+
+def read_settings(path: Path | Image.Image) -> GenerateSettings:
+    """Read the settings back out of a PNG that the lab made.
+
+    Raises:
+        LisaError: if the file is no such PNG, or its settings are unknown or out of range.
+    """
+    try:
+        text = path.text if isinstance(path, Image.Image) else _png_text(path)
+        data = json.loads(text[PNG_KEY])
+    except (KeyError, AttributeError, OSError, ValueError) as error:
+        raise LisaError("This image carries no settings of the lab: use a PNG that was downloaded from it.") from error
+    if not isinstance(data, dict):
+        raise LisaError("The settings in this image are damaged: use a PNG that was downloaded from the lab.")
+    return check(from_dict(GenerateSettings, data))
+
+
+def _png_text(path: Path) -> dict[str, str]:
+    with Image.open(path, formats=["PNG"]) as image:
+        image.load()
+        return dict(image.text)

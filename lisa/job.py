@@ -1,0 +1,214 @@
+"""One training run from start to end in its folder: lock, resume, events, validation, previews, checkpoints, stop.
+
+This is what ``python -m lisa train`` runs and what the app starts as a process of its own. Followers only read the
+folder, so it makes no difference who started the run or whether anybody watches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from PIL import Image
+
+from lisa.checkpoint import load_arm, load_tensors, optimizer_tensors, restore_optimizer, save_arm, save_tensors
+from lisa.data import TrainingData, load_data
+from lisa.errors import LisaError
+from lisa.families.base import Family, load_family
+from lisa.generate import paired_images
+from lisa.options import from_dict, to_dict
+from lisa.runs import RunFolder
+from lisa.settings import GenerateSettings, TrainSettings
+from lisa.train import StepRecord, Trainer
+
+Report = Callable[[str, int, int], None]
+_OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+class Job:
+    """A run that owns its folder while it trains.
+
+    Args:
+        settings: the run's settings, already checked.
+        folder: the run folder; it is created, or resumed if it holds the same settings.
+        report: called with (what is being done, done, in all) while the data are prepared.
+    """
+
+    def __init__(self, settings: TrainSettings, folder: Path, report: Report | None = None) -> None:
+        self.settings, self.report = settings, report
+        self.run = _open_or_create(settings, folder)
+        self.accelerator = Accelerator(
+            mixed_precision=settings.precision, cpu=settings.device == "cpu", gradient_accumulation_steps=1
+        )
+        self.stop_asked = False
+
+    @property
+    def writer(self) -> bool:
+        """Whether this process writes the folder: the first of several."""
+        return self.accelerator.is_main_process
+
+    def ask_to_stop(self, *_: Any) -> None:
+        """Finish the step, save and end; also a signal handler."""
+        self.stop_asked = True
+
+    def records(self) -> Iterator[StepRecord]:
+        """Run to the end or to the next stop, yielding after every step."""
+        with contextlib.ExitStack() as stack:
+            if self.writer:
+                stack.enter_context(self.run.lock())
+                self.run.sweep()
+            stack.enter_context(_signals(self.ask_to_stop))
+            stack.enter_context(self._failure_recorded())
+            trainer = self._prepare()
+            yield from self._loop(trainer)
+
+    @contextlib.contextmanager
+    def _failure_recorded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._state("failed", reason=str(error) if isinstance(error, LisaError) else type(error).__name__)
+            raise
+
+    def _prepare(self) -> Trainer:
+        s = self.settings
+        self._state("preparing")
+        family = load_family(s.family, s.source, s.revision, str(self.accelerator.device))
+        data = load_data(family, s.data, s.condition, "train", s.samples, self.report)
+        validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, self.report)
+        trainer = Trainer(s, family, data, validation, self.accelerator)
+        self._resume(trainer)
+        return trainer
+
+    def _resume(self, trainer: Trainer) -> None:
+        steps = self.run.checkpoints()
+        if not steps:
+            if self.writer:
+                self.run.truncate_events(-1)
+            return
+        folder = self.run.verify_checkpoint(steps[-1])
+        groups = load_tensors(folder / _OPTIMIZER_FILE)
+        for arm in trainer.arms:
+            load_arm(folder / arm.name, arm.side, arm.decoders)
+            restore_optimizer(arm.optimizer, groups.get(arm.name, {}))
+        trainer.step = steps[-1]
+        if self.writer:
+            self.run.truncate_events(trainer.step)
+
+    def _loop(self, trainer: Trainer) -> Iterator[StepRecord]:
+        if trainer.step == 0:
+            self._after_step(trainer)
+        self._state("running", trainer)
+        for record in trainer.steps():
+            self._log(record)
+            last = record.step == self.settings.steps
+            self._after_step(trainer, last)
+            yield record
+            if self._stopping():
+                self._save(trainer)
+                self._state("stopped", trainer)
+                return
+        self._save(trainer)
+        self._state("finished", trainer)
+
+    def _stopping(self) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self.stop_asked
+        flag = self.accelerator.reduce(_flag(self.stop_asked, self.accelerator), "sum")
+        return bool(flag.item())
+
+    def _after_step(self, trainer: Trainer, last: bool = False) -> None:
+        s, step = self.settings, trainer.step
+        if _due(step, s.validate_every, last):
+            self._log_validation(trainer)
+        if _due(step, s.preview_every, last) and step:
+            self._preview(trainer)
+        if _due(step, s.checkpoint_every, last) and step:
+            self._save(trainer)
+            self._state("running", trainer)
+
+    def _log(self, record: StepRecord) -> None:
+        if self.writer:
+            for arm, losses in record.losses.items():
+                row = {"kind": "train", "step": record.step, "arm": arm, **losses}
+                self.run.append_event({**row, "learning_rate": record.learning_rate, "seconds": record.seconds})
+
+    def _log_validation(self, trainer: Trainer) -> None:
+        if self.writer:
+            for arm, losses in trainer.validate().items():
+                self.run.append_event({"kind": "validation", "step": trainer.step, "arm": arm, **losses})
+
+    def _preview(self, trainer: Trainer) -> None:
+        if not self.writer:
+            return
+        folder = self.run.samples / f"step-{trainer.step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(min(self.settings.previews, len(trainer.validation))):
+            for arm, image in preview_images(trainer, i).items():
+                image.save(folder / f"{i:02d}-{arm}.png")
+
+    def _save(self, trainer: Trainer) -> None:
+        if not self.writer or trainer.step in self.run.checkpoints():
+            return
+        with self.run.commit_checkpoint(trainer.step) as folder:
+            for arm in trainer.arms:
+                save_arm(folder / arm.name, arm.side, arm.decoders)
+            save_tensors(folder / _OPTIMIZER_FILE, {arm.name: optimizer_tensors(arm.optimizer) for arm in trainer.arms})
+
+    def _state(self, status: str, trainer: Trainer | None = None, **more: Any) -> None:
+        if self.writer:
+            step = trainer.step if trainer else None
+            self.run.write_state({"status": status, "step": step, "steps": self.settings.steps, "time": time.time(), **more})
+
+
+def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:
+    """Images of every arm for one validation sample, with the same noise, under the condition's name the condition."""
+    validation: TrainingData = trainer.validation
+    condition = Image.fromarray(validation.conditions[index].permute(1, 2, 0).numpy())
+    settings = GenerateSettings(family=trainer.settings.family, prompt=validation.captions[index], seed=index, steps=10)
+    sides = {arm.name: arm.side.eval() for arm in trainer.arms}
+    images = {"condition": condition, **{image.arm: image.image for image in paired_images(trainer.family, sides, condition, settings)}}
+    for arm in trainer.arms:
+        arm.side.train()
+    return images
+
+
+def _open_or_create(settings: TrainSettings, folder: Path) -> RunFolder:
+    run = RunFolder(folder)
+    if not run.exists():
+        return RunFolder.create(folder, to_dict(settings))
+    stored = from_dict(TrainSettings, run.settings())
+    for name, value in to_dict(settings).items():
+        before = to_dict(stored)[name]
+        if value != before and name not in ("steps", "device"):
+            raise LisaError(f"{folder} was started with {name} {before!r}, not {value!r}: use the same value or another folder.")
+    return run
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    return last or (every > 0 and step % every == 0)
+
+
+def _flag(value: bool, accelerator: Accelerator) -> Any:
+    import torch
+
+    return torch.tensor(int(value), device=accelerator.device)
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable[..., None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the run after its step, and put the old handlers back."""
+    try:
+        old = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not in the main thread, as in tests: no signals to handle
+        old = {}
+    try:
+        yield
+    finally:
+        for number, previous in old.items():
+            signal.signal(number, previous)

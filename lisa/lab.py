@@ -1,0 +1,281 @@
+"""The lab's facade: strings, numbers, PIL images, numpy and dataclasses in and out, never a tensor.
+
+Importing this module loads neither torch nor diffusers; they are loaded by the first call that needs them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
+from lisa.errors import LisaError
+from lisa.files import read_json
+from lisa.options import check
+from lisa.runs import RunFolder
+from lisa.settings import GenerateSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lisa.families.base import Family
+    from lisa.generate import GeneratedImage
+
+ROOT = Path(__file__).resolve().parent.parent
+_FAMILIES_IN_MEMORY = 1
+_SIDES_IN_MEMORY = 8
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class FamilyView:
+    """One kind of main network: whether it can be used here, and for which conditions there are side networks."""
+
+    name: str
+    title: str
+    installed: bool
+    reason: str
+    conditions: tuple[str, ...]
+    resolution: int
+
+
+@dataclass(frozen=True)
+class AnnotatorView:
+    """One annotator and its knobs; ``reason`` says what is missing where it is not available."""
+
+    name: str
+    title: str
+    condition: str
+    help: str
+    knobs: tuple[Knob, ...]
+    available: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """One rendered scene: picture, caption, exact maps by condition name, and the factors behind it."""
+
+    seed: int
+    image: Image.Image
+    caption: str
+    maps: dict[str, Image.Image]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PairView:
+    """One run with finished checkpoints: its arms side by side, at every training step that was kept."""
+
+    id: str
+    title: str
+    family: str
+    condition: str
+    arms: tuple[str, ...]
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """The finished comparison on the first screen."""
+
+    condition: Image.Image
+    images: dict[str, Image.Image]
+    settings: GenerateSettings
+
+
+@dataclass
+class Lab:
+    """Everything the app and the command line can do with the models at hand.
+
+    Attributes:
+        root: folder that holds ``checkpoints/``, ``assets/`` and ``runs/``.
+    """
+
+    root: Path = ROOT
+    _families: OrderedDict[tuple[str, str, str], Family] = field(default_factory=OrderedDict, repr=False)
+    _sides: OrderedDict[tuple[Any, ...], nn.Module] = field(default_factory=OrderedDict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def families(self) -> tuple[FamilyView, ...]:
+        """List every family, those that cannot be used here with the reason."""
+        from lisa.families.base import FAMILIES
+
+        pairs = self.pairs()
+        views = []
+        for spec in FAMILIES.values():
+            reason = spec.installed() or ""
+            conditions = tuple(dict.fromkeys(pair.condition for pair in pairs if pair.family == spec.name))
+            views.append(FamilyView(spec.name, spec.title, not reason, reason, conditions, spec.resolution))
+        return tuple(sorted(views, key=lambda view: not view.installed))
+
+    def annotators(self) -> tuple[AnnotatorView, ...]:
+        """List every annotator, those that cannot run here with the reason."""
+        views = []
+        for spec in ANNOTATORS.values():
+            reason = availability(spec.name)
+            views.append(AnnotatorView(spec.name, spec.title, spec.condition, spec.help, spec.knobs, not reason, reason))
+        return tuple(sorted(views, key=lambda view: not view.available))
+
+    def annotate(
+        self, image: Image.Image, annotator: str, knobs: Mapping[str, Any] | None = None, source: str = ""
+    ) -> Image.Image:
+        """Turn a picture into a condition map of the same size; see ``lisa.annotators.base.annotate``."""
+        return annotate(image, annotator, knobs, source)
+
+    def render_scene(self, seed: int) -> SceneView:
+        """Render a held-out scene with all its maps.
+
+        Args:
+            seed: number of the scene within the test split, 0 or more.
+        """
+        from lisa.scenes.example import render_example
+        from lisa.scenes.scene import split_seed
+
+        example = render_example(split_seed("test", seed))
+        image = Image.fromarray(example.image)
+        maps = {name: Image.fromarray(pixels) for name, pixels in example.conditions.items()}
+        return SceneView(seed, image, example.caption, {"canny": annotate(image, "canny"), **maps}, example.factors)
+
+    def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
+        """List runs with finished checkpoints, shipped ones first.
+
+        Args:
+            family: only this family; empty for all.
+            condition: only this condition; empty for all.
+        """
+        views = [view for path in self._run_folders() if (view := self._pair(path))]
+        return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
+
+    def _run_folders(self) -> list[Path]:
+        shipped = sorted(path.parent for path in (self.root / "checkpoints").glob("*/*/settings.json"))
+        local = sorted(path.parent for path in (self.root / "runs").glob("*/settings.json"))
+        return shipped + local
+
+    def _pair(self, path: Path) -> PairView | None:
+        run = RunFolder(path)
+        steps = tuple(run.checkpoints())
+        if not steps:
+            return None
+        settings = run.settings()
+        arms = tuple(sorted(p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()))
+        relative = path.relative_to(self.root)
+        title = f"{settings['condition']}, {steps[-1]} steps" + ("" if relative.parts[0] == "checkpoints" else f" ({path.name})")
+        return PairView(str(relative), title, settings["family"], settings["condition"], arms, steps)
+
+    def generate(self, settings: GenerateSettings, condition: Image.Image, progress: Report | None = None) -> tuple[GeneratedImage, ...]:
+        """Generate the same seeds with every arm, from the same noise.
+
+        Args:
+            settings: what to generate; an empty ``run`` takes the shipped pair for family and condition.
+            condition: condition map of any size.
+            progress: called with (steps done, in all, what is being done).
+
+        Raises:
+            LisaError: if a name, checkpoint or value does not exist or is out of range.
+        """
+        from lisa.generate import paired_images
+
+        settings = check(settings)
+        pair = self._find_pair(settings)
+        step = _checkpoint_step(pair, settings.checkpoint)
+        with self._lock:
+            if progress:
+                progress(0, 1, "loading models")
+            family = self._family(settings)
+            sides = {arm: self._side(family, pair, step, arm) for arm in _chosen_arms(pair, settings.arms)}
+            exact = replace(settings, run=pair.id, checkpoint=f"step-{step:06d}")
+            report = (lambda done, total: progress(done, total, "generating")) if progress else None
+            return tuple(paired_images(family, sides, condition, exact, report))
+
+    def _find_pair(self, settings: GenerateSettings) -> PairView:
+        pairs = self.pairs(settings.family, settings.condition)
+        if settings.run:
+            pairs = tuple(pair for pair in self.pairs() if pair.id == settings.run.rstrip("/"))
+            if not pairs:
+                raise LisaError(f"{settings.run[:80]!r} is no run with a finished checkpoint: choose one that 'python -m lisa info' lists.")
+            if pairs[0].family != settings.family:
+                raise LisaError(f"The run {settings.run} belongs to {pairs[0].family}, not {settings.family}: choose the family that fits.")
+        if not pairs:
+            known = ", ".join(dict.fromkeys(pair.condition for pair in self.pairs(settings.family))) or "none"
+            raise LisaError(f"There is no side network for {settings.family} with the condition {settings.condition[:40]!r}; at hand: {known}.")
+        return pairs[0]
+
+    def _family(self, settings: GenerateSettings) -> Family:
+        from lisa.families.base import load_family
+
+        key = (settings.family, settings.source, settings.revision)
+        return _remember(self._families, key, _FAMILIES_IN_MEMORY, lambda: load_family(*key, device=best_device()))
+
+    def _side(self, family: Family, pair: PairView, step: int, arm: str) -> nn.Module:
+        folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
+        key = (family.name, str(folder), folder.stat().st_mtime_ns)
+        return _remember(self._sides, key, _SIDES_IN_MEMORY, lambda: family.load_side(folder))
+
+    def save(self, image: GeneratedImage, path: Path) -> None:
+        """Write a generated image as a PNG that carries its settings."""
+        from lisa.generate import save_png
+
+        save_png(image, path)
+
+    def settings_of(self, source: Path | Image.Image) -> GenerateSettings:
+        """Read the settings back out of a PNG that the lab made."""
+        from lisa.generate import read_settings
+
+        return read_settings(source)
+
+    def example(self) -> Example | None:
+        """The finished comparison that ships with the lab; None where the assets are missing."""
+        folder = self.root / "assets" / "example"
+        if not (folder / "settings.json").exists():
+            return None
+        settings = check(GenerateSettings(**read_json(folder / "settings.json")))
+        images = {arm: _open(folder / f"{arm}.png") for arm in settings.arms.split(",")}
+        return Example(_open(folder / "condition.png"), images, settings)
+
+
+def best_device() -> str:
+    """The device models run on: CUDA, Apple's MPS, or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _remember(cache: OrderedDict, key: Any, limit: int, make: Callable[[], Any]) -> Any:
+    """Least-recently-used cache; the old entry goes before the new one comes, so that both need not fit."""
+    if key not in cache:
+        while len(cache) >= limit:
+            cache.popitem(last=False)
+        cache[key] = make()
+    cache.move_to_end(key)
+    return cache[key]
+
+
+def _checkpoint_step(pair: PairView, name: str) -> int:
+    if not name:
+        return pair.steps[-1]
+    known = {f"step-{step:06d}": step for step in pair.steps}
+    if name not in known:
+        raise LisaError(f"The pair {pair.id} has no checkpoint {name[:40]!r}: choose of {', '.join(known)}.")
+    return known[name]
+
+
+def _chosen_arms(pair: PairView, arms: str) -> list[str]:
+    wanted = [arm.strip() for arm in arms.split(",")]
+    for arm in wanted:
+        if arm not in pair.arms:
+            raise LisaError(f"The pair {pair.id} has no arm {arm[:40]!r}: choose of {', '.join(pair.arms)}.")
+    return wanted

@@ -1,0 +1,196 @@
+"""Training arms in lockstep: every arm sees the same initial weights, samples, noise, timesteps and captions.
+
+The loop is a generator of small typed records; who runs it does the progress bar, logging, previews and checkpoints.
+Everything random in a step follows from (seed, step), so a resumed run draws what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from lisa.data import TrainingData
+from lisa.decoder import ScoreDecoder
+from lisa.errors import LisaError
+from lisa.families.base import Family
+from lisa.objective import Batch, LossBreakdown, arm_loss, prior
+from lisa.settings import ArmSettings, TrainSettings, parse_arms
+
+_VALIDATION_STREAM = 0x5EED
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step: its number from 1, losses and gradient norm per arm, learning rate, seconds."""
+
+    step: int
+    losses: dict[str, dict[str, float]]
+    learning_rate: float
+    seconds: float
+
+
+class Arm:
+    """One side network with its score decoders and optimizer."""
+
+    def __init__(self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device) -> None:
+        self.name = settings.name
+        self.side: nn.Module = family.new_side(training.seed).to(device).train()
+        taps = {tap.name: tap for tap in family.taps(self.side)}
+        names = settings.lisa.taps or tuple(tap.name for tap in family.default_taps(self.side))
+        for name in names:
+            if name not in taps:
+                raise LisaError(f"The arm {self.name} names the tap '{name}', which this side network does not have: choose of {', '.join(taps)}.")
+        self.lisa = replace(settings.lisa, taps=names)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            self.decoders = nn.ModuleDict({
+                name: ScoreDecoder(taps[name].channels, taps[name].stride, family.latent_channels, settings.lisa.width) for name in names
+            }).to(device)  # fmt: skip
+        groups = [{"params": list(self.side.parameters())}, {"params": list(self.decoders.parameters())}]
+        self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds of this arm."""
+        return {"side": self.side, "decoders": self.decoders}
+
+
+class Trainer:
+    """All arms of one run with their data; ``steps()`` trains them.
+
+    Args:
+        settings: the run's settings, already checked.
+        family: the frozen main network.
+        data: training samples.
+        validation: held-out samples.
+        accelerator: device, precision and processes.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, family: Family, data: TrainingData, validation: TrainingData, accelerator: Accelerator
+    ) -> None:
+        self.settings, self.family, self.data, self.validation = settings, family, data, validation
+        self.accelerator = accelerator
+        self.arms = [Arm(arm, family, settings, accelerator.device) for arm in parse_arms(settings.arms, family.spec.default_lisa)]
+        for arm in self.arms:
+            arm.optimizer = accelerator.prepare_optimizer(arm.optimizer)
+        self.step = 0
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of step 0, 1, ...: constant after a linear warm-up."""
+        warm = (step + 1) / self.settings.warmup_steps if self.settings.warmup_steps else 1.0
+        return self.settings.learning_rate * min(1.0, warm)
+
+    def batch(self, step: int, micro: int) -> Batch:
+        """This process's share of one micro-batch; the draw covers all processes, so their number changes nothing."""
+        s, processes = self.settings, self.accelerator.num_processes
+        rng = np.random.default_rng((s.seed, step, micro))
+        total = s.batch_size * processes
+        index = rng.integers(len(self.data), size=total)
+        dropped = rng.random(total) < s.caption_dropout
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        noise = torch.randn((total, *self.data.latents.shape[1:]), generator=generator)
+        t = self.family.path.sample_t(total, generator)
+        mine = slice(self.accelerator.process_index * s.batch_size, (self.accelerator.process_index + 1) * s.batch_size)
+        captions = ["" if drop else self.data.captions[i] for i, drop in zip(index[mine], dropped[mine], strict=True)]
+        return self._to_device(self.data, index[mine], captions, noise[mine], t[mine])
+
+    def _to_device(self, data: TrainingData, index: np.ndarray, captions: list[str], noise: Tensor, t: Tensor) -> Batch:
+        device = self.accelerator.device
+        pixels = data.conditions[index].to(device).float() / 255
+        return Batch(
+            data.latents[index].to(device), self.family.encode_condition(pixels), self.family.encode_text(captions),
+            noise.to(device), t.to(device),
+        )  # fmt: skip
+
+    def steps(self) -> Iterator[StepRecord]:
+        """Train to the last step of the settings, yielding after each optimizer step."""
+        while self.step < self.settings.steps:
+            begin = time.perf_counter()
+            rate = self.learning_rate(self.step)
+            sums: dict[str, list[LossBreakdown]] = {arm.name: [] for arm in self.arms}
+            for arm in self.arms:
+                arm.optimizer.zero_grad(set_to_none=True)
+            for micro in range(self.settings.accumulation):
+                self._accumulate(self.batch(self.step, micro), sums)
+            losses = {arm.name: {**_mean(sums[arm.name]), "gradient_norm": self._update(arm, rate)} for arm in self.arms}
+            self.step += 1
+            yield StepRecord(self.step, self._across_processes(losses), rate, time.perf_counter() - begin)
+
+    def _accumulate(self, batch: Batch, sums: dict[str, list[LossBreakdown]]) -> None:
+        with self._sharing(), self.accelerator.autocast():
+            free = prior(self.family, batch)
+            for arm in self.arms:
+                weight = arm.lisa.weight_at(self.step, self.settings.steps)
+                loss = arm_loss(self.family, arm.side, arm.decoders, batch, arm.lisa, weight, free)
+                self.accelerator.backward(loss.total / self.settings.accumulation)
+                sums[arm.name].append(loss)
+
+    def _sharing(self) -> contextlib.AbstractContextManager[None]:
+        return self.family.shared() if self.settings.share else contextlib.nullcontext()
+
+    def _update(self, arm: Arm, rate: float) -> float:
+        """Average gradients over processes, clip side network and decoders apart, and step.
+
+        Clipping them apart keeps the probe of a baseline from changing its side network's step.
+        """
+        for group in arm.optimizer.param_groups:
+            group["lr"] = rate
+        self.accelerator.unscale_gradients(arm.optimizer)
+        norms = []
+        for module in (arm.side, arm.decoders):
+            parameters = [p for p in module.parameters() if p.grad is not None]
+            if self.accelerator.num_processes > 1:
+                for p in parameters:
+                    p.grad = self.accelerator.reduce(p.grad, "mean")
+            limit = self.settings.clip_norm or float("inf")
+            norms.append(nn.utils.clip_grad_norm_(parameters, limit))
+        arm.optimizer.step()
+        return float(norms[0])
+
+    def _across_processes(self, losses: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        if self.accelerator.num_processes == 1:
+            return losses
+        flat = torch.tensor([value for arm in losses.values() for value in arm.values()], device=self.accelerator.device)
+        means = iter(self.accelerator.reduce(flat, "mean").tolist())
+        return {name: {key: next(means) for key in arm} for name, arm in losses.items()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, dict[str, float]]:
+        """Losses per arm on held-out samples with noise and timesteps that never change.
+
+        Timesteps are spread evenly over the range, because the loss depends on them more than on progress.
+        """
+        sums: dict[str, list[LossBreakdown]] = {arm.name: [] for arm in self.arms}
+        for batch in self._validation_batches():
+            with self._sharing(), self.accelerator.autocast():
+                free = prior(self.family, batch)
+                for arm in self.arms:
+                    weight = arm.lisa.weight_at(max(0, self.step - 1), self.settings.steps)
+                    sums[arm.name].append(arm_loss(self.family, arm.side.eval(), arm.decoders, batch, arm.lisa, weight, free))
+        for arm in self.arms:
+            arm.side.train()
+        return {name: _mean(parts) for name, parts in sums.items()}
+
+    def _validation_batches(self) -> Iterator[Batch]:
+        n, size = len(self.validation), self.settings.batch_size
+        generator = torch.Generator().manual_seed(_VALIDATION_STREAM)
+        noise = torch.randn(self.validation.latents.shape, generator=generator)
+        t = self.family.path.spread_t(n)
+        for start in range(0, n - n % size if n >= size else n, size):
+            index = np.arange(start, min(start + size, n))
+            yield self._to_device(self.validation, index, [self.validation.captions[i] for i in index], noise[index], t[index])
+
+
+def _mean(parts: list[LossBreakdown]) -> dict[str, float]:
+    """Means over equal batches; the ratio is the quotient of sums, as a mean of quotients would overweigh easy batches."""
+    rows = [{key: float(value) for key, value in asdict(part).items()} for part in parts]
+    mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    return mean
