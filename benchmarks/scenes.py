@@ -1,6 +1,6 @@
 """Images a second of the scene renderer on one core, at 128 x 128 with 2 x 2 supersampling.
 
-    OMP_NUM_THREADS=1 python benchmarks/scenes.py --count 100
+OMP_NUM_THREADS=1 python benchmarks/scenes.py --count 100
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> None:
     for seed in range(count):
         render_example(seed)
     processor, wall = time.process_time() - processor, time.perf_counter() - wall
-    print(f"{count} scenes: {count / processor:.1f} images/s of processor time, {count / wall:.1f} images/s of wall time")
+    print(
+        f"{count} scenes: {count / processor:.1f} images/s of processor time, {count / wall:.1f} images/s of wall time"
+    )
 
 
 if __name__ == "__main__":

@@ -16,33 +16,57 @@ class LisaSettings:
     """How one arm weighs and computes the alignment loss (arXiv 2606.27192); weight 0 is plain training."""
 
     weight: float = option(
-        0.2, "Weight lambda of the alignment loss; 0 trains a plain side network", low=0, high=100, step=0.05,
+        0.2,
+        "Weight lambda of the alignment loss; 0 trains a plain side network",
+        low=0,
+        high=100,
+        step=0.05,
         label="Lambda",
     )
     schedule: str = option(
-        "constant", "How lambda changes during training",
-        choices=("constant", "warmup", "decay", "cutoff"), label="Lambda schedule",
+        "constant",
+        "How lambda changes during training",
+        choices=("constant", "warmup", "decay", "cutoff"),
+        label="Lambda schedule",
     )
     schedule_steps: int = option(
-        0, "Steps until warm-up is complete, decay reaches 0 or cut-off drops to 0; "
-        "0 takes a tenth, all or half of the run", unit="steps", low=0, high=10_000_000, expert=True,
+        0,
+        "Steps until warm-up is complete, decay reaches 0 or cut-off drops to 0; "
+        "0 takes a tenth, all or half of the run",
+        unit="steps",
+        low=0,
+        high=10_000_000,
+        expert=True,
         label="Schedule steps",
     )
     taps: tuple[str, ...] = option(
-        (), "Layers of the side network that feed the score decoder, such as down_3+mid; "
-        "none takes the family's default", label="Taps",
+        (),
+        "Layers of the side network that feed the score decoder, such as down_3+mid; none takes the family's default",
+        label="Taps",
     )
     width: int = option(
-        64, "Fewest channels inside the score decoder", unit="channels", low=8, high=1024, step=8,
-        expert=True, label="Decoder width",
+        64,
+        "Fewest channels inside the score decoder",
+        unit="channels",
+        low=8,
+        high=1024,
+        step=8,
+        expert=True,
+        label="Decoder width",
     )
     distance: str = option(
-        "mse", "Distance between the decoded and the approximated likelihood score",
-        choices=("mse", "cosine"), expert=True, label="Distance",
+        "mse",
+        "Distance between the decoded and the approximated likelihood score",
+        choices=("mse", "cosine"),
+        expert=True,
+        label="Distance",
     )
     timestep_weighting: str = option(
-        "uniform", "How timesteps are weighed in the alignment loss", choices=("uniform", "snr", "min_snr"),
-        expert=True, label="Timestep weighting",
+        "uniform",
+        "How timesteps are weighed in the alignment loss",
+        choices=("uniform", "snr", "min_snr"),
+        expert=True,
+        label="Timestep weighting",
     )
 
     def weight_at(self, step: int, steps: int) -> float:
@@ -80,9 +104,7 @@ class ArmSettings:
             LisaError: If it cannot, or a baseline has a weight.
         """
         if not ARM_NAME.fullmatch(self.name):
-            raise LisaError(
-                f"Arm name {self.name[:80]!r} must be 1 to 32 of a-z, 0-9, _ and - (no _ or - first)."
-            )
+            raise LisaError(f"Arm name {self.name[:80]!r} must be 1 to 32 of a-z, 0-9, _ and - (no _ or - first).")
         if self.name == "baseline" and self.lisa.weight != 0:
             raise LisaError(
                 f"The arm baseline has weight 0, not {self.lisa.weight:g}: give the aligned arm another name."

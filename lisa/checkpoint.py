@@ -77,7 +77,10 @@ def load_tensors(path: Path) -> dict[str, dict[str, Tensor]]:
 
 def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
     """Groups for ``save_tensors``: every module's weights and the optimizer's moments."""
-    return {**{name: module.state_dict() for name, module in modules.items()}, "optimizer": optimizer_tensors(optimizer)}
+    return {
+        **{name: module.state_dict() for name, module in modules.items()},
+        "optimizer": optimizer_tensors(optimizer),
+    }
 
 
 def restore_training_state(
@@ -109,7 +112,9 @@ def load_arm(folder: Path, side: nn.Module, decoders: nn.ModuleDict) -> None:
         LisaError: if the folder does not hold them.
     """
     try:
-        stored = type(side).from_pretrained(folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False)
+        stored = type(side).from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, SafetensorError) as error:
         raise LisaError(f"{folder} holds no side network of this kind: resume from another checkpoint.") from error
     side.load_state_dict(stored.state_dict())

@@ -92,7 +92,10 @@ def scene_pictures(condition: str, split: str, count: int, size: int, progress: 
     pool = load_pool(split, count, people=True if condition == "pose" else None, progress=report)
     images = np.stack([_resized(image, size) for image in pool.images])
     maps = [pool.condition(condition, i) for i in range(len(pool))]
-    conditions = [_annotated(image, condition) if m is None else _resized(m, size, nearest=True) for m, image in zip(maps, images, strict=True)]
+    conditions = [
+        _annotated(image, condition) if m is None else _resized(m, size, nearest=True)
+        for m, image in zip(maps, images, strict=True)
+    ]
     return Pictures(images, np.stack(conditions), pool.captions, tuple(f"scene {seed}" for seed in pool.seeds))
 
 
@@ -105,8 +108,12 @@ def folder_pictures(folder: Path, condition: str, split: str, count: int, size: 
     conditions = []
     for row, image in zip(rows, images, strict=True):
         given = row.load_condition(condition)
-        conditions.append(_annotated(image, condition) if given is None else _resized(np.asarray(_square(given)), size, nearest=True))
-    return Pictures(np.stack(images), np.stack(conditions), tuple(row.caption for row in rows), tuple(row.name for row in rows))
+        conditions.append(
+            _annotated(image, condition) if given is None else _resized(np.asarray(_square(given)), size, nearest=True)
+        )
+    return Pictures(
+        np.stack(images), np.stack(conditions), tuple(row.caption for row in rows), tuple(row.name for row in rows)
+    )
 
 
 def _annotated(image: np.ndarray, condition: str) -> np.ndarray:
@@ -142,7 +149,10 @@ def encode_images(family: Family, images: np.ndarray, progress: Progress | None 
     """(N, H, W, 3) uint8 -> (N, C, h, w) float32 latents on the CPU."""
     parts = []
     for i in range(0, len(images), _ENCODE_BATCH):
-        pixels = torch.from_numpy(np.ascontiguousarray(images[i : i + _ENCODE_BATCH])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = (
+            torch.from_numpy(np.ascontiguousarray(images[i : i + _ENCODE_BATCH])).permute(0, 3, 1, 2).float() / 127.5
+            - 1
+        )
         parts.append(family.encode_image(pixels).float().cpu())
         if progress:
             progress("encoding images", min(i + _ENCODE_BATCH, len(images)), len(images))

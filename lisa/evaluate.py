@@ -43,7 +43,12 @@ class Held:
 
 
 def evaluate(
-    folder: Path, count: int, sampling_steps: int, steps: tuple[int, ...] = (), judge_folder: Path | None = None, report: Report | None = None
+    folder: Path,
+    count: int,
+    sampling_steps: int,
+    steps: tuple[int, ...] = (),
+    judge_folder: Path | None = None,
+    report: Report | None = None,
 ) -> list[dict[str, Any]]:
     """Measure every arm of a run at every kept training step, and store the rows in ``evaluation.json``.
 
@@ -61,7 +66,9 @@ def evaluate(
     """
     run = RunFolder.open(folder)
     training = from_dict(TrainSettings, run.settings())
-    family = load_family(training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu")
+    family = load_family(
+        training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu"
+    )
     held = _held_out(family, training.condition, count)
     judge = load_judge(judge_folder) if judge_folder and training.condition != "canny" else Judge()
     rows: list[dict[str, Any]] = []
@@ -78,7 +85,9 @@ def _held_out(family: Family, condition: str, count: int) -> Held:
     pool = load_pool("test", count, people=True if condition == "pose" else None)
     pictures = scene_pictures(condition, "test", count, family.resolution)
     conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
-    return Held(pool, TrainingData(encode_images(family, pictures.images), conditions, pictures.captions, pictures.names))
+    return Held(
+        pool, TrainingData(encode_images(family, pictures.images), conditions, pictures.captions, pictures.names)
+    )
 
 
 def _measure_step(
@@ -87,17 +96,24 @@ def _measure_step(
     folder = run.verify_checkpoint(step)
     arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if training.condition not in MEASURES:
-        raise LisaError(f"There is no fidelity measure for '{training.condition}': choose a run of {', '.join(MEASURES.names())}.")
+        raise LisaError(
+            f"There is no fidelity measure for '{training.condition}': choose a run of {', '.join(MEASURES.names())}."
+        )
     measure = MEASURES.get(training.condition)
     per_scene: dict[str, dict[str, np.ndarray]] = {}
     for arm in arms:
         side = family.load_side(folder / arm)
         images = generate_held_out(family, side, held, sampling_steps)
-        per_scene[arm] = {"loss": validation_losses(family, side, held), "fidelity": measure.values(images, held.pool, judge)}
+        per_scene[arm] = {
+            "loss": validation_losses(family, side, held),
+            "fidelity": measure.values(images, held.pool, judge),
+        }
     return [_row(step, arm, per_scene, arms[0], measure.name) for arm in arms]
 
 
-def _row(step: int, arm: str, per_scene: dict[str, dict[str, np.ndarray]], reference: str, measure: str) -> dict[str, Any]:
+def _row(
+    step: int, arm: str, per_scene: dict[str, dict[str, np.ndarray]], reference: str, measure: str
+) -> dict[str, Any]:
     row: dict[str, Any] = {"step": step, "arm": arm, "measure": measure}
     for key, values in per_scene[arm].items():
         row[key] = float(np.nanmean(values))
@@ -148,5 +164,9 @@ def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, A
     old = read_json(path) if path.exists() else {}
     head = {"scenes": count, "sampling_steps": sampling_steps}
     done = {(row["step"], row["arm"]) for row in rows}
-    kept = [row for row in old.get("rows", []) if (row["step"], row["arm"]) not in done] if {k: old.get(k) for k in head} == head else []
+    kept = (
+        [row for row in old.get("rows", []) if (row["step"], row["arm"]) not in done]
+        if {k: old.get(k) for k in head} == head
+        else []
+    )
     write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], row["arm"]))})

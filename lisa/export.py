@@ -35,7 +35,9 @@ def export_run(source: Path, target: Path, steps: tuple[int, ...] = ()) -> None:
     for step in steps or run.checkpoints():
         folder = run.verify_checkpoint(step)
         with copy.commit_checkpoint(step) as out:
-            for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (_NEEDED_TO_TRAIN_ON, "manifest.json")):
+            for path in sorted(
+                p for p in folder.rglob("*") if p.is_file() and p.name not in (_NEEDED_TO_TRAIN_ON, "manifest.json")
+            ):
                 _copy_file(path, out / path.relative_to(folder))
 
 
@@ -44,5 +46,7 @@ def _copy_file(source: Path, target: Path) -> None:
     if source.suffix != ".safetensors":
         shutil.copy2(source, target)
         return
-    tensors = {name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(source).items()}
+    tensors = {
+        name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(source).items()
+    }
     save_file(tensors, target, metadata={"format": "pt"})

@@ -81,9 +81,13 @@ def _parse_row(metadata: Path, number: int, line: str) -> Row:
         entry = json.loads(line)
         name = entry["file_name"]
     except (ValueError, KeyError, TypeError) as error:
-        raise LisaError(f"{metadata}, line {number}, is not a JSON object with a file_name: mend or remove it.") from error
+        raise LisaError(
+            f"{metadata}, line {number}, is not a JSON object with a file_name: mend or remove it."
+        ) from error
     caption = next((str(entry[c]) for c in _CAPTION_COLUMNS if entry.get(c)), "")
-    columns = {key.removesuffix("_file_name"): value for key, value in entry.items() if key != "file_name" and _is_image(value)}
+    columns = {
+        key.removesuffix("_file_name"): value for key, value in entry.items() if key != "file_name" and _is_image(value)
+    }
     return Row(metadata.parent, str(name), caption, str(entry.get("split", "")), columns)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from lisa.checkpoint import load_arm, load_tensors, optimizer_tensors, restore_optimizer, save_arm, save_tensors
 from lisa.data import TrainingData, load_data
 from lisa.errors import LisaError
-from lisa.families.base import Family, load_family
+from lisa.families.base import load_family
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.runs import RunFolder
@@ -163,7 +163,9 @@ class Job:
     def _state(self, status: str, trainer: Trainer | None = None, **more: Any) -> None:
         if self.writer:
             step = trainer.step if trainer else None
-            self.run.write_state({"status": status, "step": step, "steps": self.settings.steps, "time": time.time(), **more})
+            self.run.write_state(
+                {"status": status, "step": step, "steps": self.settings.steps, "time": time.time(), **more}
+            )
 
 
 def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:
@@ -172,7 +174,10 @@ def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:
     condition = Image.fromarray(validation.conditions[index].permute(1, 2, 0).numpy())
     settings = GenerateSettings(family=trainer.settings.family, prompt=validation.captions[index], seed=index, steps=10)
     sides = {arm.name: arm.side.eval() for arm in trainer.arms}
-    images = {"condition": condition, **{image.arm: image.image for image in paired_images(trainer.family, sides, condition, settings)}}
+    images = {
+        "condition": condition,
+        **{image.arm: image.image for image in paired_images(trainer.family, sides, condition, settings)},
+    }
     for arm in trainer.arms:
         arm.side.train()
     return images
@@ -186,7 +191,9 @@ def _open_or_create(settings: TrainSettings, folder: Path) -> RunFolder:
     for name, value in to_dict(settings).items():
         before = to_dict(stored)[name]
         if value != before and name not in ("steps", "device"):
-            raise LisaError(f"{folder} was started with {name} {before!r}, not {value!r}: use the same value or another folder.")
+            raise LisaError(
+                f"{folder} was started with {name} {before!r}, not {value!r}: use the same value or another folder."
+            )
     return run
 
 

@@ -120,7 +120,9 @@ class Lab:
         views = []
         for spec in ANNOTATORS.values():
             reason = availability(spec.name)
-            views.append(AnnotatorView(spec.name, spec.title, spec.condition, spec.help, spec.knobs, not reason, reason))
+            views.append(
+                AnnotatorView(spec.name, spec.title, spec.condition, spec.help, spec.knobs, not reason, reason)
+            )
         return tuple(sorted(views, key=lambda view: not view.available))
 
     def annotate(
@@ -166,10 +168,14 @@ class Lab:
         settings = run.settings()
         arms = tuple(sorted(p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()))
         relative = path.relative_to(self.root)
-        title = f"{settings['condition']}, {steps[-1]} steps" + ("" if relative.parts[0] == "checkpoints" else f" ({path.name})")
+        title = f"{settings['condition']}, {steps[-1]} steps" + (
+            "" if relative.parts[0] == "checkpoints" else f" ({path.name})"
+        )
         return PairView(str(relative), title, settings["family"], settings["condition"], arms, steps)
 
-    def generate(self, settings: GenerateSettings, condition: Image.Image, progress: Report | None = None) -> tuple[GeneratedImage, ...]:
+    def generate(
+        self, settings: GenerateSettings, condition: Image.Image, progress: Report | None = None
+    ) -> tuple[GeneratedImage, ...]:
         """Generate the same seeds with every arm, from the same noise.
 
         Args:
@@ -199,12 +205,21 @@ class Lab:
         if settings.run:
             pairs = tuple(pair for pair in self.pairs() if pair.id == settings.run.rstrip("/"))
             if not pairs:
-                raise LisaError(f"{settings.run[:80]!r} is no run with a finished checkpoint: choose one that 'python -m lisa info' lists.")
+                raise LisaError(
+                    f"{settings.run[:80]!r} is no run with a finished checkpoint: "
+                    "choose one that 'python -m lisa info' lists."
+                )
             if pairs[0].family != settings.family:
-                raise LisaError(f"The run {settings.run} belongs to {pairs[0].family}, not {settings.family}: choose the family that fits.")
+                raise LisaError(
+                    f"The run {settings.run} belongs to {pairs[0].family}, not {settings.family}: "
+                    "choose the family that fits."
+                )
         if not pairs:
             known = ", ".join(dict.fromkeys(pair.condition for pair in self.pairs(settings.family))) or "none"
-            raise LisaError(f"There is no side network for {settings.family} with the condition {settings.condition[:40]!r}; at hand: {known}.")
+            raise LisaError(
+                f"There is no side network for {settings.family} with the condition "
+                f"{settings.condition[:40]!r}: train one, or choose of {known}."
+            )
         return pairs[0]
 
     def _family(self, settings: GenerateSettings) -> Family:

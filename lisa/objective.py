@@ -46,7 +46,8 @@ class LossBreakdown:
         total: control + weight * alignment.
         control: Error of the controlled prediction.
         alignment: Distance of the decoded from the approximated likelihood score, mean over taps.
-        ratio: Squared error of the decoded likelihood score by its power, mean over taps; 1 is nothing learnt.
+        ratio: Alignment ratio, squared error of the decoded likelihood score divided by the score's power, mean
+            over taps; 1 is nothing learnt.
         prior: Error of the prediction without control, which is the power of the likelihood score.
     """
 
@@ -87,8 +88,8 @@ def arm_loss(
 ) -> LossBreakdown:
     """Compute the loss of one arm: ``mse(prediction, target) + weight * distance(decoded, target - prior)``.
 
-    At weight 0 the side network gets the gradients of plain training, bit for bit; the decoders then learn from
-    detached features, as probes that make the alignment ratios of arms comparable.
+    At weight 0 the side network gets the gradients of plain training, bit for bit; the decoders then learn
+    from detached features, as probes that make the alignment ratios of arms comparable.
 
     Args:
         family: Holds the frozen main network.
@@ -138,7 +139,7 @@ def arm_loss(
 def _distance(lisa: LisaSettings, decoded: Tensor, likelihood: Tensor, weight: Tensor) -> Tensor:
     if lisa.distance == "mse":
         return _mse(decoded, likelihood, weight)
-    # A decoder starts at zero, where the angle's gradient would be 1 / eps: far larger than usual for gradients.
+    # A decoder starts at zero, where the gradient of the angle is 1 / eps: the usual 1e-8 overflows float16.
     cosine = functional.cosine_similarity(decoded.flatten(1), likelihood.flatten(1), eps=1e-3)
     return (weight * (1 - cosine)).mean()
 
@@ -165,6 +166,6 @@ def _mse(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 def _check_size(name: str, decoded: Tensor, likelihood: Tensor) -> None:
     if decoded.shape != likelihood.shape:
         raise LisaError(
-            f"The decoder of tap {name} gives {tuple(decoded.shape)}, but the latents are {tuple(likelihood.shape)}: "
-            "use images whose sides halve evenly down to that tap."
+            f"The decoder of tap {name} gives {tuple(decoded.shape)}, but the latents are "
+            f"{tuple(likelihood.shape)}: use images whose sides halve evenly down to that tap."
         )

@@ -61,9 +61,7 @@ def option(default: Any, help: str, *, choices: Collection[str] = (), **details:
     Returns:
         A dataclass field with the option in its metadata.
     """
-    return dataclasses.field(
-        default=default, metadata={"option": Option(help, choices=tuple(choices), **details)}
-    )
+    return dataclasses.field(default=default, metadata={"option": Option(help, choices=tuple(choices), **details)})
 
 
 def options(cls: type) -> list[tuple[str, Option, Any, Any]]:

@@ -13,13 +13,21 @@ STAGES = ("vae", "main", "judge")
 class PretrainSettings:
     """How the embedded VAE, text encoder and main network are trained on rendered scenes."""
 
-    stage: str = option("vae", "What to train: the autoencoder, then the main network with its text encoder; the judge measures", choices=STAGES)
+    stage: str = option(
+        "vae",
+        "What to train: the autoencoder, then the main network with its text encoder; the judge measures",
+        choices=STAGES,
+    )
     out: str = option("checkpoints/scenes-unet", "Pipeline folder that receives the trained parts")
     work: str = option("runs/pretrain", "Folder for logs, samples and the state to resume from")
-    scenes: int = option(16384, "Training scenes to render or take from the cache", unit="scenes", low=128, high=1_000_000)
+    scenes: int = option(
+        16384, "Training scenes to render or take from the cache", unit="scenes", low=128, high=1_000_000
+    )
     steps: int = option(3000, "Optimizer steps", unit="steps", low=1, high=10_000_000)
     batch_size: int = option(8, "Samples in a step", unit="samples", low=1, high=4096)
-    learning_rate: float = option(1e-3, "Peak learning rate, reached after the warm-up and decayed by a cosine", low=1e-7, high=1.0)
+    learning_rate: float = option(
+        1e-3, "Peak learning rate, reached after the warm-up and decayed by a cosine", low=1e-7, high=1.0
+    )
     warmup: int = option(200, "Steps of linear warm-up", unit="steps", low=0, high=100_000)
     ema: float = option(0.999, "Decay of the averaged weights, which are what is kept", low=0.0, high=0.99999)
     seed: int = option(0, "Seed of weights, data order, noise and timesteps", low=0, high=2**31 - 1)

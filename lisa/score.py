@@ -1,178 +1,227 @@
-"""Noise paths and scores: from clean samples to noisy ones, and between the things a network can predict.
+"""Noise paths, and what a network's output says about the score: pure functions, no network.
 
-A path is ``x_t = alpha_t * x0 + sigma_t * noise``. Networks predict epsilon (the noise), v, x0, or the flow velocity
-``noise - x0``; for a given x_t each is an affine function of each other, and of the score of p(x_t):
-
-    score = -noise / sigma_t                                                                    (Tweedie)
-
-so a difference of two outputs at the same x_t is a difference of scores up to a factor (``to_score``). Timesteps are
-(B,) in the network's own unit, 0..1000; samples are (B, C, ...). All functions are pure and keep the dtype.
+Every path mixes a clean sample and noise as ``x_t = alpha(t) x0 + sigma(t) noise``. A network predicts one of five
+quantities, each an affine function of each other at a given x_t; the score of the noisy sample is ``-noise / sigma``.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lisa.errors import LisaError
+from lisa.errors import LisaError, unknown_name
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
-
-
-def expand(values: Tensor, like: Tensor) -> Tensor:
-    """Shape (B,) as (B, 1, ...) to broadcast over samples, in their dtype and on their device."""
-    return values.to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+KINDS = ("epsilon", "v_prediction", "sample", "flow_prediction", "score")
+"""Noise; ``alpha noise - sigma x0`` (Salimans & Ho 2022); x0; ``noise - x0`` (Liu et al. 2022); score."""
 
 
 def likelihood_target(target: Tensor, prior: Tensor) -> Tensor:
-    """The approximated likelihood score in output space (arXiv 2606.27192): what the prior leaves to be explained.
+    """Approximate the likelihood score in output space: what the main network alone leaves unexplained.
+
+    Source: arXiv 2606.27192, the approximated likelihood score.
 
     Args:
-        target: what the diffusion or flow loss regresses to, (B, C, ...).
-        prior: the main network's output without control, same shape.
+        target: What the diffusion or flow loss regresses to, any shape.
+        prior: The main network's output without control, the same shape.
+
+    Returns:
+        target - prior.
     """
     return target - prior
 
 
-def noise_of(prediction: str, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The noise that an output stands for.
+def split(kind: str, value: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Read a clean sample and a noise out of a network's output.
 
     Args:
-        prediction: "epsilon", "v_prediction" (v = alpha noise - sigma x0), "sample" (x0) or "flow" (noise - x0).
-        output: network output (B, C, ...).
-        x_t: noisy sample, same shape.
-        alpha: signal level, broadcastable; alpha and sigma may not both be 0.
-        sigma: noise level, broadcastable.
+        kind: One of KINDS.
+        value: The output, (B, ...).
+        x_t: The noisy sample, like value.
+        alpha: Factor of the clean sample, broadcastable to value.
+        sigma: Factor of the noise, broadcastable to value.
+
+    Returns:
+        x0 and noise with ``alpha x0 + sigma noise = x_t``.
 
     Raises:
-        LisaError: for an unknown kind of prediction.
+        LisaError: If the kind is unknown.
     """
-    if prediction == "epsilon":
-        return output
-    if prediction == "v_prediction":
-        return (alpha * output + sigma * x_t) / (alpha**2 + sigma**2)
-    if prediction == "sample":
-        return (x_t - alpha * output) / sigma
-    if prediction == "flow":
-        return (x_t + alpha * output) / (alpha + sigma)
-    raise LisaError(f"Unknown prediction '{prediction}': use one of {', '.join(PREDICTIONS)}.")
+    if kind == "epsilon":
+        return (x_t - sigma * value) / alpha, value
+    if kind == "sample":
+        return value, (x_t - alpha * value) / sigma
+    if kind == "score":
+        return (x_t + sigma**2 * value) / alpha, -sigma * value
+    if kind == "v_prediction":
+        power = alpha**2 + sigma**2
+        return (alpha * x_t - sigma * value) / power, (sigma * x_t + alpha * value) / power
+    if kind == "flow_prediction":
+        return (x_t - sigma * value) / (alpha + sigma), (x_t + alpha * value) / (alpha + sigma)
+    raise unknown_name("prediction", kind, KINDS)
 
 
-def sample_of(prediction: str, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The clean sample x0 that an output stands for; arguments as in ``noise_of``."""
-    if prediction == "sample":
-        return output
-    if prediction == "v_prediction":
-        return (alpha * x_t - sigma * output) / (alpha**2 + sigma**2)
-    if prediction == "flow":
-        return (x_t - sigma * output) / (alpha + sigma)
-    return (x_t - sigma * noise_of(prediction, output, x_t, alpha, sigma)) / alpha
+def join(kind: str, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Write a clean sample and a noise as the output of a network; the inverse of split().
 
+    Args:
+        kind: One of KINDS.
+        x0: The clean sample, (B, ...).
+        noise: The noise, like x0.
+        alpha: Factor of the clean sample, broadcastable to x0.
+        sigma: Factor of the noise, broadcastable to x0.
 
-def output_of(prediction: str, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The output that a perfect network gives for (x0, noise): the training target."""
-    if prediction == "epsilon":
+    Returns:
+        The quantity of that kind, like x0.
+
+    Raises:
+        LisaError: If the kind is unknown.
+    """
+    if kind == "epsilon":
         return noise
-    if prediction == "v_prediction":
-        return alpha * noise - sigma * x0
-    if prediction == "sample":
+    if kind == "sample":
         return x0
-    if prediction == "flow":
+    if kind == "score":
+        return -noise / sigma
+    if kind == "v_prediction":
+        return alpha * noise - sigma * x0
+    if kind == "flow_prediction":
         return noise - x0
-    raise LisaError(f"Unknown prediction '{prediction}': use one of {', '.join(PREDICTIONS)}.")
+    raise unknown_name("prediction", kind, KINDS)
 
 
-def convert(source: str, target: str, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Turn an output of one kind into another kind, at the same x_t."""
-    x0 = sample_of(source, output, x_t, alpha, sigma)
-    noise = noise_of(source, output, x_t, alpha, sigma)
-    return output_of(target, x0, noise, alpha, sigma)
+def noise_gain(kind: str, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Compute by how much the noise grows when the output grows by one, at a fixed noisy sample.
 
+    Args:
+        kind: One of KINDS.
+        alpha: Factor of the clean sample.
+        sigma: Factor of the noise, like alpha.
 
-def noise_per_output(prediction: str, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """d noise / d output at fixed x_t: the factor between differences of outputs and differences of noise."""
-    if prediction == "epsilon":
-        return torch.ones_like(sigma)
-    if prediction == "v_prediction":
-        return alpha / (alpha**2 + sigma**2)
-    if prediction == "sample":
+    Returns:
+        d noise / d output, like alpha.
+
+    Raises:
+        LisaError: If the kind is unknown.
+    """
+    if kind == "epsilon":
+        return torch.ones_like(alpha)
+    if kind == "sample":
         return -alpha / sigma
-    return alpha / (alpha + sigma)
+    if kind == "score":
+        return -sigma
+    if kind == "v_prediction":
+        return alpha / (alpha**2 + sigma**2)
+    if kind == "flow_prediction":
+        return alpha / (alpha + sigma)
+    raise unknown_name("prediction", kind, KINDS)
 
 
-class Path(Protocol):
-    """What training needs of a noise path."""
+class NoisePath(ABC):
+    """How samples are noised and what the network predicts; t is (B,) in the network's own unit.
+
+    Attributes:
+        prediction: What the network predicts, one of KINDS.
+    """
 
     prediction: str
 
+    @abstractmethod
     def sample_t(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n timesteps (n,) as the family's own training does."""
+        """Draw n training times, (n,) on the CPU."""
 
+    @abstractmethod
     def spread_t(self, n: int) -> Tensor:
-        """n timesteps (n,) spread over the range, always the same."""
+        """Choose n times, (n,), that cover what sample_t() draws evenly, in a fixed scrambled order."""
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma (B,) float32 at timesteps (B,)."""
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Compute the factor of the clean sample at times (B,), as (B,)."""
 
-    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t, shaped like x0."""
-
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network regresses to, shaped like x0."""
-
-    def weight(self, t: Tensor) -> Tensor:
-        """The family's own loss weight (B,)."""
-
-    def to_score(self, difference: Tensor, t: Tensor) -> Tensor:
-        """A difference of outputs at the same x_t as a difference of scores."""
-
-
-class _PathMethods:
-    """What follows from ``prediction`` and ``levels``."""
-
-    prediction: str
-
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma (B,) float32 at timesteps (B,)."""
-        raise NotImplementedError
-
-    def _levels_like(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        alpha, sigma = self.levels(t)
-        return expand(alpha, like), expand(sigma, like)
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Compute the factor of the noise at times (B,), as (B,)."""
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """alpha_t x0 + sigma_t noise, shaped like x0."""
-        alpha, sigma = self._levels_like(t, x0)
-        return alpha * x0 + sigma * noise
+        """Compute x_t.
+
+        Args:
+            x0: Clean samples, (B, ...).
+            noise: Standard normal, like x0.
+            t: Times, (B,).
+
+        Returns:
+            alpha x0 + sigma noise, like x0.
+        """
+        alpha, sigma = self._factors(t, x0)
+        return (alpha * x0 + sigma * noise).to(x0.dtype)
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network regresses to, shaped like x0."""
-        return output_of(self.prediction, x0, noise, *self._levels_like(t, x0))
+        """Compute what the network should predict.
+
+        Args:
+            x0: Clean samples, (B, ...).
+            noise: The noise that made x_t, like x0.
+            t: Times, (B,).
+
+        Returns:
+            The regression target in the network's output space, like x0.
+        """
+        alpha, sigma = self._factors(t, x0)
+        return join(self.prediction, x0, noise, alpha, sigma).to(x0.dtype)
 
     def weight(self, t: Tensor) -> Tensor:
-        """The family's own loss weight (B,): 1, as in the published training scripts."""
+        """Compute the weight of each sample's squared error in the training loss, (B,): 1."""
         return torch.ones(t.shape, device=t.device)
 
     def snr(self, t: Tensor) -> Tensor:
-        """Signal-to-noise ratio alpha^2 / sigma^2 (B,)."""
-        alpha, sigma = self.levels(t)
-        return alpha**2 / sigma**2
+        """Compute the signal-to-noise ratio alpha^2 / sigma^2 at times (B,), as (B,)."""
+        return (self.alpha(t) / self.sigma(t)).square()
+
+    def noise_gain(self, t: Tensor) -> Tensor:
+        """Compute d noise / d output at times (B,), as (B,)."""
+        return noise_gain(self.prediction, self.alpha(t), self.sigma(t))
 
     def to_score(self, difference: Tensor, t: Tensor) -> Tensor:
-        """A difference of outputs at the same x_t as a difference of scores: -1/sigma_t times that of the noise."""
-        alpha, sigma = self._levels_like(t, difference)
-        return -noise_per_output(self.prediction, alpha, sigma) / sigma * difference
+        """Turn a difference of two outputs into the difference of the scores they stand for.
+
+        Args:
+            difference: Difference of two outputs at the same x_t and t, (B, ...).
+            t: Times, (B,).
+
+        Returns:
+            The difference of the scores, like difference.
+        """
+        return difference * _like(-self.noise_gain(t) / self.sigma(t), difference)
+
+    def convert(self, value: Tensor, x_t: Tensor, t: Tensor, kind: str) -> Tensor:
+        """Turn the network's output into another quantity.
+
+        Args:
+            value: The output at x_t and t, (B, ...).
+            x_t: The noisy sample, like value.
+            t: Times, (B,).
+            kind: One of KINDS.
+
+        Returns:
+            The quantity of that kind, like value.
+        """
+        alpha, sigma = self._factors(t, value)
+        return join(kind, *split(self.prediction, value, x_t, alpha, sigma), alpha, sigma)
+
+    def _factors(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        return _like(self.alpha(t), like), _like(self.sigma(t), like)
 
 
-@dataclass(frozen=True)
-class DiffusionPath(_PathMethods):
-    """Variance-preserving diffusion (DDPM) with T discrete timesteps.
+@dataclass(frozen=True, eq=False)
+class DiffusionPath(NoisePath):
+    """Variance-preserving diffusion with discrete times (DDPM, Ho et al. 2020).
 
     Attributes:
-        alphas_cumprod: (T,) float, products of 1 - beta.
+        alphas_cumprod: Share of the signal's power at times 0..T-1, (T,).
         prediction: "epsilon", "v_prediction" or "sample".
     """
 
@@ -180,60 +229,72 @@ class DiffusionPath(_PathMethods):
     prediction: str = "epsilon"
 
     def sample_t(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n timesteps (n,) int64 uniformly."""
-        return torch.randint(len(self.alphas_cumprod), (n,), generator=generator)
+        """Draw n times uniformly from 0..T-1, (n,) int64."""
+        return torch.randint(0, len(self.alphas_cumprod), (n,), generator=generator)
 
     def spread_t(self, n: int) -> Tensor:
-        """n timesteps (n,) int64 spread over the range in a scrambled but fixed order."""
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        return ((order + 0.5) / n * len(self.alphas_cumprod)).long()
+        """Choose the middles of n equal parts of 0..T-1, (n,) int64, in a fixed scrambled order."""
+        return (_quantiles(n) * len(self.alphas_cumprod)).long()
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha = sqrt(alphas_cumprod[t]) and sigma = sqrt(1 - alphas_cumprod[t]), (B,)."""
-        product = self.alphas_cumprod.to(t.device)[t.long()]
-        return product.sqrt(), (1 - product).sqrt()
+    def alpha(self, t: Tensor) -> Tensor:
+        """Compute the square root of the signal's power at times (B,), as (B,)."""
+        return self.alphas_cumprod.to(t.device)[t.long()].sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Compute the square root of the noise's power at times (B,), as (B,)."""
+        return (1 - self.alphas_cumprod.to(t.device)[t.long()]).sqrt()
 
 
 @dataclass(frozen=True)
-class FlowPath(_PathMethods):
-    """Rectified flow: alpha = 1 - s, sigma = s with s = t / T.
+class FlowPath(NoisePath):
+    """Rectified flow, ``x_t = (1 - s) x0 + s noise`` with t = 1000 s (Liu et al. 2022).
+
+    Training times are logit-normal and then shifted towards noise (Esser et al. 2024, equations 19 and 23).
 
     Attributes:
-        sigmas: (T,) levels s that training draws from, shifted as the scheduler does.
-        steps: T, the largest timestep.
+        shift: Shift of the times; 1 is none.
+        mean: Mean of the logit.
+        std: Standard deviation of the logit.
+        scale: The network's t at pure noise.
     """
 
-    sigmas: Tensor
-    steps: int = 1000
-    prediction: str = "flow"
+    shift: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+    scale: float = 1000.0
+    prediction: str = "flow_prediction"
 
     def sample_t(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n timesteps (n,) float: logit-normal positions in the schedule, as SD3's training does."""
-        u = torch.sigmoid(torch.randn(n, generator=generator))
-        return self.sigmas[(u * len(self.sigmas)).long().clamp(max=len(self.sigmas) - 1)] * self.steps
+        """Draw n logit-normal times, shifted, (n,) float32."""
+        return self._times(torch.randn(n, generator=generator))
 
     def spread_t(self, n: int) -> Tensor:
-        """n timesteps (n,) float spread over the schedule in a scrambled but fixed order."""
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        return self.sigmas[((order + 0.5) / n * len(self.sigmas)).long()] * self.steps
+        """Choose even quantiles of sample_t(), (n,) float32, in a fixed scrambled order."""
+        return self._times(torch.special.ndtri(_quantiles(n)).float())
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha = 1 - t/T and sigma = t/T, (B,)."""
-        s = t.float() / self.steps
-        return 1 - s, s
+    def alpha(self, t: Tensor) -> Tensor:
+        """Compute 1 - s at times (B,), as (B,)."""
+        return 1 - t / self.scale
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Compute s at times (B,), as (B,)."""
+        return t / self.scale
+
+    def _times(self, normal: Tensor) -> Tensor:
+        s = torch.sigmoid(self.mean + self.std * normal)
+        return self.scale * self.shift * s / (1 + (self.shift - 1) * s)
 
 
 @dataclass(frozen=True)
-class EDMPath(_PathMethods):
-    """Variance-exploding EDM as in Stable Video Diffusion: x_t = x0 + sigma noise, and t = 0.25 ln sigma.
+class EDMPath(NoisePath):
+    """Unscaled noise, ``x_t = x0 + s noise`` with t = ln(s) / 4, as Stable Video Diffusion uses it.
 
-    The network's output F is a v-prediction of x_t / sqrt(sigma^2 + 1) (Karras et al. 2022 with sigma_data = 1), so
-    alpha and sigma are given in that normalised space, and ``add_noise`` returns x_t / sqrt(sigma^2 + 1): the
-    network's input.
+    The network sees x_t / sqrt(1 + s^2) and predicts the v of that variance-preserving sample. Karras et al. 2022
+    weigh the error of x0 by (1 + s^2) / s^2, which is the plain squared error of v, so weight() stays 1.
 
     Attributes:
-        mean: mean of ln sigma in training.
-        std: standard deviation of ln sigma in training.
+        mean: Mean of ln(s) in training.
+        std: Standard deviation of ln(s) in training.
     """
 
     mean: float = 0.7
@@ -241,32 +302,70 @@ class EDMPath(_PathMethods):
     prediction: str = "v_prediction"
 
     def sample_t(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n timesteps (n,) float with ln sigma normal."""
-        return 0.25 * (self.mean + self.std * torch.randn(n, generator=generator))
+        """Draw n times whose noise level is log-normal, (n,) float32."""
+        return (self.mean + self.std * torch.randn(n, generator=generator)) / 4
 
     def spread_t(self, n: int) -> Tensor:
-        """n timesteps (n,) float at fixed quantiles of the training distribution."""
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        quantiles = torch.special.ndtri((order.double() + 0.5) / n).float()
-        return 0.25 * (self.mean + self.std * quantiles)
+        """Choose even quantiles of sample_t(), (n,) float32, in a fixed scrambled order."""
+        return (self.mean + self.std * torch.special.ndtri(_quantiles(n)).float()) / 4
 
-    def levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha = 1 / sqrt(sigma^2 + 1) and sigma / sqrt(sigma^2 + 1), (B,)."""
-        sigma = torch.exp(4 * t.float())
-        scale = torch.rsqrt(sigma**2 + 1)
-        return scale, sigma * scale
+    def alpha(self, t: Tensor) -> Tensor:
+        """Compute the factor of the clean sample at times (B,), as (B,): 1."""
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Compute s at times (B,), as (B,)."""
+        return torch.exp(4 * t)
+
+    def input_scale(self, t: Tensor) -> Tensor:
+        """Compute the factor 1 / sqrt(1 + s^2) from x_t to the network's input at times (B,), as (B,)."""
+        return (1 + self.sigma(t).square()).rsqrt()
+
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Compute v of the rescaled sample; as NoisePath.target."""
+        return super().target(x0, noise, t) * _like(self.input_scale(t), x0)
+
+    def noise_gain(self, t: Tensor) -> Tensor:
+        """Compute d noise / d output at times (B,), as (B,)."""
+        return super().noise_gain(t) / self.input_scale(t)
+
+    def convert(self, value: Tensor, x_t: Tensor, t: Tensor, kind: str) -> Tensor:
+        """Turn the network's output at the unscaled x_t into another quantity; as NoisePath.convert."""
+        if kind == self.prediction:
+            return value
+        return super().convert(value / _like(self.input_scale(t), value), x_t, t, kind)
 
 
-def diffusion_path(scheduler: Any) -> DiffusionPath:
-    """The path of a diffusers DDPM-like scheduler.
+def from_scheduler(scheduler: Any) -> NoisePath:
+    """Find the path that a diffusers scheduler stands for.
 
     Args:
-        scheduler: any scheduler with ``alphas_cumprod`` and ``config.prediction_type``.
+        scheduler: One with alphas_cumprod (DDPM, DDIM, PNDM, ...) or FlowMatchEulerDiscreteScheduler.
+
+    Returns:
+        The path that the scheduler's network was trained on.
 
     Raises:
-        LisaError: for a kind of prediction that has no path here.
+        LisaError: If the scheduler is of another kind.
     """
-    prediction = scheduler.config.prediction_type
-    if prediction not in ("epsilon", "v_prediction", "sample"):
-        raise LisaError(f"The scheduler predicts '{prediction}': use epsilon, v_prediction or sample.")
-    return DiffusionPath(scheduler.alphas_cumprod.float().cpu(), prediction)
+    config = scheduler.config
+    prediction = config.get("prediction_type", "epsilon")
+    if hasattr(scheduler, "alphas_cumprod") and prediction in ("epsilon", "v_prediction", "sample"):
+        return DiffusionPath(scheduler.alphas_cumprod.detach().cpu(), prediction)
+    if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":
+        return FlowPath(shift=float(config.shift), scale=float(config.num_train_timesteps))
+    raise LisaError(
+        f"The scheduler {type(scheduler).__name__} with prediction {prediction!r} has no noise path here: "
+        "use one with epsilon, v_prediction, sample or rectified flow."
+    )
+
+
+def _quantiles(n: int) -> Tensor:
+    """The middles of n equal parts of 0..1, float64, scrambled so that every batch of them covers the range."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return (order.double() + 0.5) / n
+
+
+def _like(factor: Tensor, value: Tensor) -> Tensor:
+    """Give a factor per sample, (B,), the number of dimensions of value, (B, ...)."""
+    return factor.reshape(-1, *[1] * (value.ndim - 1))

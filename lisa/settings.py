@@ -37,56 +37,106 @@ class TrainSettings:
     family: str = option("scenes-unet", "Family of main and side network", label="Family")
     condition: str = option("canny", "Kind of condition the side network reads", label="Condition")
     arms: str = option("baseline,lisa", "Side networks to train in lockstep", label="Arms")
-    steps: int = option(
-        200, "Length of the run", unit="steps", low=1, high=10_000_000, step=50, label="Steps"
-    )
+    steps: int = option(200, "Length of the run", unit="steps", low=1, high=10_000_000, step=50, label="Steps")
     batch_size: int = option(
-        16, "Samples per process and forward pass", unit="samples", low=1, high=4096, step=1,
+        16,
+        "Samples per process and forward pass",
+        unit="samples",
+        low=1,
+        high=4096,
+        step=1,
         label="Batch size",
     )
     accumulation: int = option(
-        1, "Batches whose gradients make one step", unit="batches", low=1, high=4096, step=1, expert=True,
+        1,
+        "Batches whose gradients make one step",
+        unit="batches",
+        low=1,
+        high=4096,
+        step=1,
+        expert=True,
         label="Gradient accumulation",
     )
     learning_rate: float = option(
         5e-4, "Peak learning rate of AdamW", low=1e-8, high=1, step=1e-5, label="Learning rate"
     )
     warmup_steps: int = option(
-        0, "Steps over which the learning rate rises from 0", unit="steps", low=0, high=1_000_000, step=10,
-        expert=True, label="Learning rate warm-up",
+        0,
+        "Steps over which the learning rate rises from 0",
+        unit="steps",
+        low=0,
+        high=1_000_000,
+        step=10,
+        expert=True,
+        label="Learning rate warm-up",
     )
     clip_norm: float = option(
-        1.0, "Largest norm of an arm's gradient; 0 does not clip", low=0, high=1000, step=0.1, expert=True,
+        1.0,
+        "Largest norm of an arm's gradient; 0 does not clip",
+        low=0,
+        high=1000,
+        step=0.1,
+        expert=True,
         label="Gradient clipping",
     )
     weight_decay: float = option(
         0.01, "Weight decay of AdamW", low=0, high=1, step=0.01, expert=True, label="Weight decay"
     )
     seed: int = option(
-        0, "Seed of initial weights, data order, noise and timesteps", low=0, high=SEED_LIMIT, step=1,
+        0,
+        "Seed of initial weights, data order, noise and timesteps",
+        low=0,
+        high=SEED_LIMIT,
+        step=1,
         label="Seed",
     )
     precision: str = option(
         "no", "Mixed precision; no is float32", choices=("no", "bf16", "fp16"), expert=True, label="Precision"
     )
     caption_dropout: float = option(
-        0.1, "Share of captions replaced by the empty one", low=0, high=1, step=0.05, expert=True,
+        0.1,
+        "Share of captions replaced by the empty one",
+        low=0,
+        high=1,
+        step=0.05,
+        expert=True,
         label="Caption dropout",
     )
     validate_every: int = option(
-        50, "Steps between validations; 0 never validates", unit="steps", low=0, high=10_000_000, step=10,
+        50,
+        "Steps between validations; 0 never validates",
+        unit="steps",
+        low=0,
+        high=10_000_000,
+        step=10,
         label="Validate every",
     )
     validation_samples: int = option(
-        64, "Held-out samples with fixed noise and timesteps", unit="samples", low=1, high=100_000, step=16,
-        expert=True, label="Validation samples",
+        64,
+        "Held-out samples with fixed noise and timesteps",
+        unit="samples",
+        low=1,
+        high=100_000,
+        step=16,
+        expert=True,
+        label="Validation samples",
     )
     checkpoint_every: int = option(
-        100, "Steps between checkpoints; 0 keeps the last step only", unit="steps", low=0, high=10_000_000,
-        step=50, label="Checkpoint every",
+        100,
+        "Steps between checkpoints; 0 keeps the last step only",
+        unit="steps",
+        low=0,
+        high=10_000_000,
+        step=50,
+        label="Checkpoint every",
     )
     preview_every: int = option(
-        100, "Steps between preview images; 0 makes none", unit="steps", low=0, high=10_000_000, step=50,
+        100,
+        "Steps between preview images; 0 makes none",
+        unit="steps",
+        low=0,
+        high=10_000_000,
+        step=50,
         label="Preview every",
     )
     previews: int = option(
@@ -99,7 +149,9 @@ class TrainSettings:
         2048, "Samples taken from the data", unit="samples", low=1, high=10_000_000, step=256, label="Samples"
     )
     share: bool = option(
-        True, "Run the frozen encoder half once for all arms and the no-control pass", expert=True,
+        True,
+        "Run the frozen encoder half once for all arms and the no-control pass",
+        expert=True,
         label="Share the encoder",
     )
     device: str = option("auto", "Device: auto, cpu, cuda, cuda:1 or mps", expert=True, label="Device")
@@ -124,37 +176,64 @@ class GenerateSettings:
     negative_prompt: str = option("", "What the image should not show", expert=True, label="Negative prompt")
     seed: int = option(0, "Seed of the first image's noise", low=0, high=SEED_LIMIT, step=1, label="Seed")
     count: int = option(
-        1, "Images per arm, with seeds counting upwards", unit="images", low=1, high=64, step=1,
+        1,
+        "Images per arm, with seeds counting upwards",
+        unit="images",
+        low=1,
+        high=64,
+        step=1,
         label="Images",
     )
     steps: int = option(20, "Sampling steps", unit="steps", low=1, high=1000, step=1, label="Sampling steps")
-    guidance: float = option(
-        3.0, "Classifier-free guidance; 1 is none", low=1, high=30, step=0.5, label="Guidance"
-    )
+    guidance: float = option(3.0, "Classifier-free guidance; 1 is none", low=1, high=30, step=0.5, label="Guidance")
     strength: float = option(
-        1.0, "Factor on the side network's features; 0 is no control", low=0, high=2, step=0.05,
+        1.0,
+        "Factor on the side network's features; 0 is no control",
+        low=0,
+        high=2,
+        step=0.05,
         label="Control strength",
     )
     control_start: float = option(
-        0.0, "Share of the sampling steps after which control begins", low=0, high=1, step=0.05, expert=True,
+        0.0,
+        "Share of the sampling steps after which control begins",
+        low=0,
+        high=1,
+        step=0.05,
+        expert=True,
         label="Control start",
     )
     control_end: float = option(
-        1.0, "Share of the sampling steps after which control ends", low=0, high=1, step=0.05, expert=True,
+        1.0,
+        "Share of the sampling steps after which control ends",
+        low=0,
+        high=1,
+        step=0.05,
+        expert=True,
         label="Control end",
     )
-    checkpoint: str = option(
-        "", "Training step such as step-000200; empty takes the last one", label="Checkpoint"
-    )
+    checkpoint: str = option("", "Training step such as step-000200; empty takes the last one", label="Checkpoint")
     run: str = option("", "Run folder; empty takes the pair that comes with the lab", label="Run")
     source: str = option("", "Hub id or folder of the main network; empty takes the run's", label="Source")
     revision: str = option("", "Revision of the hub repository", expert=True, label="Revision")
     width: int = option(
-        0, "Width; 0 takes the family's", unit="pixels", low=0, high=4096, step=8, expert=True,
+        0,
+        "Width; 0 takes the family's",
+        unit="pixels",
+        low=0,
+        high=4096,
+        step=8,
+        expert=True,
         label="Width",
     )
     height: int = option(
-        0, "Height; 0 takes the family's", unit="pixels", low=0, high=4096, step=8, expert=True,
+        0,
+        "Height; 0 takes the family's",
+        unit="pixels",
+        low=0,
+        high=4096,
+        step=8,
+        expert=True,
         label="Height",
     )
 
@@ -166,9 +245,7 @@ class GenerateSettings:
                 of 8, or an arm is listed twice.
         """
         if self.control_start > self.control_end:
-            raise LisaError(
-                f"control_start is {self.control_start:g}, but control_end is {self.control_end:g}."
-            )
+            raise LisaError(f"control_start is {self.control_start:g}, but control_end is {self.control_end:g}.")
         if self.checkpoint and not CHECKPOINT_NAME.fullmatch(self.checkpoint):
             raise LisaError(f"checkpoint is {self.checkpoint[:80]!r}, but must look like step-000200.")
         for name, value in (("width", self.width), ("height", self.height)):

@@ -1,25 +1,27 @@
-"""Reading the side network's features: ``with tapped(side, taps) as features``."""
+"""Reading a side network's features where they enter its zero-initialised layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
+from lisa.errors import LisaError
+
 
 @dataclass(frozen=True)
 class Tap:
-    """Where a feature is read: the input of one zero-initialised output layer of the side network.
+    """A place in a side network: the input of one zero-convolution or zero-linear.
 
     Attributes:
-        name: short name, such as "down_5" or "mid".
-        module: dotted path of the layer inside the side network.
-        channels: channels of the feature.
-        stride: latent pixels per feature pixel along one axis.
-        layout: "map" for (B, C, h, w), "tokens" for (B, N, C).
+        name: Short name for settings: "down_5", "mid", "block_3".
+        module: Dotted path of the zero-initialised layer inside the side network.
+        channels: Channels of the feature.
+        stride: Latent pixels per feature pixel along each side.
+        layout: "map" for (B, channels, h / stride, w / stride), "tokens" for (B, N, channels).
     """
 
     name: str
@@ -29,27 +31,40 @@ class Tap:
     layout: Literal["map", "tokens"] = "map"
 
 
-@contextmanager
-def tapped(side: nn.Module, taps: Sequence[Tap]) -> Iterator[dict[str, Tensor]]:
-    """Collect features while the side network runs; its hooks are gone afterwards, whatever happens.
+@contextlib.contextmanager
+def tapped(side: nn.Module, taps: Iterable[Tap]) -> Iterator[dict[str, Tensor]]:
+    """Collect the features of every forward pass made inside the context; leave no hook behind.
 
     Args:
-        side: the side network.
-        taps: where to read.
+        side: The side network.
+        taps: Where to read; a layer that runs several times keeps its last input.
 
     Yields:
-        tap name -> feature with its gradient, as the layer got it; filled by the forward pass inside the context.
+        Tap name -> the tensor as the layer got it, with its gradient history.
+
+    Raises:
+        LisaError: If the side network has no such layer.
     """
     features: dict[str, Tensor] = {}
-    handles = []
-    try:
+    with contextlib.ExitStack() as hooks:
         for tap in taps:
-
-            def read(module: nn.Module, inputs: tuple[Tensor, ...], name: str = tap.name) -> None:
-                features[name] = inputs[0]
-
-            handles.append(side.get_submodule(tap.module).register_forward_pre_hook(read))
+            handle = _layer(side, tap).register_forward_pre_hook(_keep(features, tap.name))
+            hooks.callback(handle.remove)
         yield features
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _layer(side: nn.Module, tap: Tap) -> nn.Module:
+    try:
+        return side.get_submodule(tap.module)
+    except AttributeError:
+        raise LisaError(
+            f"The tap {tap.name} reads the layer {tap.module}, which {type(side).__name__} does not have: "
+            "choose a tap of this side network."
+        ) from None
+
+
+def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        features[name] = inputs[0]
+
+    return hook

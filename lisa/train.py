@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from lisa.data import TrainingData
 from lisa.decoder import ScoreDecoder
-from lisa.errors import LisaError
+from lisa.errors import unknown_name
 from lisa.families.base import Family
 from lisa.objective import Batch, LossBreakdown, arm_loss, prior
 from lisa.settings import ArmSettings, TrainSettings, parse_arms
+from lisa.tap import Tap
 
 _VALIDATION_STREAM = 0x5EED
 
@@ -46,15 +47,17 @@ class Arm:
         names = settings.lisa.taps or tuple(tap.name for tap in family.default_taps(self.side))
         for name in names:
             if name not in taps:
-                raise LisaError(f"The arm {self.name} names the tap '{name}', which this side network does not have: choose of {', '.join(taps)}.")
+                raise unknown_name(f"tap of arm {self.name}", name, taps)
         self.lisa = replace(settings.lisa, taps=names)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            self.decoders = nn.ModuleDict({
-                name: ScoreDecoder(taps[name].channels, taps[name].stride, family.latent_channels, settings.lisa.width) for name in names
-            }).to(device)  # fmt: skip
+            decoders = {name: self._decoder(taps[name], family.latent_channels) for name in names}
+        self.decoders = nn.ModuleDict(decoders).to(device)
         groups = [{"params": list(self.side.parameters())}, {"params": list(self.decoders.parameters())}]
         self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+    def _decoder(self, tap: Tap, channels: int) -> ScoreDecoder:
+        return ScoreDecoder(tap.channels, tap.stride, channels, self.lisa.width)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -74,11 +77,19 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: TrainSettings, family: Family, data: TrainingData, validation: TrainingData, accelerator: Accelerator
+        self,
+        settings: TrainSettings,
+        family: Family,
+        data: TrainingData,
+        validation: TrainingData,
+        accelerator: Accelerator,
     ) -> None:
         self.settings, self.family, self.data, self.validation = settings, family, data, validation
         self.accelerator = accelerator
-        self.arms = [Arm(arm, family, settings, accelerator.device) for arm in parse_arms(settings.arms, family.spec.default_lisa)]
+        self.arms = [
+            Arm(arm, family, settings, accelerator.device)
+            for arm in parse_arms(settings.arms, family.spec.default_lisa)
+        ]
         for arm in self.arms:
             arm.optimizer = accelerator.prepare_optimizer(arm.optimizer)
         self.step = 0
@@ -120,7 +131,9 @@ class Trainer:
                 arm.optimizer.zero_grad(set_to_none=True)
             for micro in range(self.settings.accumulation):
                 self._accumulate(self.batch(self.step, micro), sums)
-            losses = {arm.name: {**_mean(sums[arm.name]), "gradient_norm": self._update(arm, rate)} for arm in self.arms}
+            losses = {
+                arm.name: {**_mean(sums[arm.name]), "gradient_norm": self._update(arm, rate)} for arm in self.arms
+            }
             self.step += 1
             yield StepRecord(self.step, self._across_processes(losses), rate, time.perf_counter() - begin)
 
@@ -158,7 +171,9 @@ class Trainer:
     def _across_processes(self, losses: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         if self.accelerator.num_processes == 1:
             return losses
-        flat = torch.tensor([value for arm in losses.values() for value in arm.values()], device=self.accelerator.device)
+        flat = torch.tensor(
+            [value for arm in losses.values() for value in arm.values()], device=self.accelerator.device
+        )
         means = iter(self.accelerator.reduce(flat, "mean").tolist())
         return {name: {key: next(means) for key in arm} for name, arm in losses.items()}
 
@@ -174,7 +189,9 @@ class Trainer:
                 free = prior(self.family, batch)
                 for arm in self.arms:
                     weight = arm.lisa.weight_at(max(0, self.step - 1), self.settings.steps)
-                    sums[arm.name].append(arm_loss(self.family, arm.side.eval(), arm.decoders, batch, arm.lisa, weight, free))
+                    sums[arm.name].append(
+                        arm_loss(self.family, arm.side.eval(), arm.decoders, batch, arm.lisa, weight, free)
+                    )
         for arm in self.arms:
             arm.side.train()
         return {name: _mean(parts) for name, parts in sums.items()}
@@ -186,11 +203,12 @@ class Trainer:
         t = self.family.path.spread_t(n)
         for start in range(0, n - n % size if n >= size else n, size):
             index = np.arange(start, min(start + size, n))
-            yield self._to_device(self.validation, index, [self.validation.captions[i] for i in index], noise[index], t[index])
+            yield self._to_device(
+                self.validation, index, [self.validation.captions[i] for i in index], noise[index], t[index]
+            )
 
 
 def _mean(parts: list[LossBreakdown]) -> dict[str, float]:
-    """Means over equal batches; the ratio is the quotient of sums, as a mean of quotients would overweigh easy batches."""
-    rows = [{key: float(value) for key, value in asdict(part).items()} for part in parts]
-    mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-    return mean
+    """Means over equal batches."""
+    rows = [part.numbers() for part in parts]
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}

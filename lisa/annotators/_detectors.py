@@ -24,8 +24,14 @@ from lisa.errors import LisaError
 MAX_SIDE = 4096
 
 RESOLUTION = Knob(
-    "detect_resolution", "Detection resolution", 512, "Shorter side the detector works at",
-    64, 2048, 64, "pixels",
+    "detect_resolution",
+    "Detection resolution",
+    512,
+    "Shorter side the detector works at",
+    64,
+    2048,
+    64,
+    "pixels",
 )
 
 _running = threading.Lock()

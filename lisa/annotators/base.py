@@ -110,6 +110,7 @@ class AnnotatorSpec:
 
 ANNOTATORS: Registry[AnnotatorSpec] = Registry("annotator", "lisa.annotators")
 
+
 def annotate(
     image: str | Path | Image.Image, name: str, knobs: Mapping[str, Any] | None = None, source: str = ""
 ) -> Image.Image:
@@ -154,3 +155,25 @@ def availability(name: str, source: str = "") -> str:
 def _loaded(name: str, source: str) -> Detector:
     spec = ANNOTATORS.get(name)
     return spec.load(source or spec.default_source)
+
+
+def annotator_for(condition: str) -> str:
+    """Find the annotator that makes a condition: the one of that name, else the first that can run here.
+
+    Args:
+        condition: Name of the condition, such as "canny" or "depth".
+
+    Returns:
+        The annotator's name.
+
+    Raises:
+        LisaError: If none makes it, or none of those can run here.
+    """
+    makers = [spec.name for spec in ANNOTATORS.values() if condition in (spec.name, spec.condition)]
+    if not makers:
+        known = {spec.condition for spec in ANNOTATORS.values() if spec.condition}
+        raise unknown_name("condition", condition, known)
+    ready = [name for name in sorted(makers, key=lambda name: name != condition) if not availability(name)]
+    if not ready:
+        raise LisaError(availability(makers[0]))
+    return ready[0]

@@ -27,9 +27,7 @@ def detect(image: Image.Image, low_threshold: int, high_threshold: int, blur: fl
     import cv2
 
     if low_threshold > high_threshold:
-        raise LisaError(
-            f"low_threshold is {low_threshold}, but must not be above high_threshold, {high_threshold}."
-        )
+        raise LisaError(f"low_threshold is {low_threshold}, but must not be above high_threshold, {high_threshold}.")
     pixels = np.asarray(image)
     if blur > 0:
         pixels = cv2.GaussianBlur(pixels, (0, 0), blur)

@@ -10,13 +10,19 @@ _SCRIBBLE = Knob("scribble", "Scribble", False, "Turn the edges into thick strok
 
 _EDGES = (
     Row(
-        "hed", "HED soft edges", "hed", "HEDdetector",
+        "hed",
+        "HED soft edges",
+        "hed",
+        "HEDdetector",
         "Soft outlines of objects.",
         files=("ControlNetHED.pth",),
         knobs=(RESOLUTION, _SAFE, _SCRIBBLE),
     ),
     Row(
-        "pidinet", "PiDiNet soft edges", "hed", "PidiNetDetector",
+        "pidinet",
+        "PiDiNet soft edges",
+        "hed",
+        "PidiNetDetector",
         "Soft outlines, cleaner than HED; its weights are licensed for research only.",
         files=("table5_pidinet.pth",),
         knobs=(
@@ -28,7 +34,10 @@ _EDGES = (
         keywords={"binary": "apply_filter"},
     ),
     Row(
-        "teed", "TEED soft edges", "hed", "TEEDdetector",
+        "teed",
+        "TEED soft edges",
+        "hed",
+        "TEEDdetector",
         "Soft edges from a very small network.",
         files=("5_model.pth",),
         source="fal-ai/teed",
@@ -37,7 +46,10 @@ _EDGES = (
         keywords={"levels": "safe_steps"},
     ),
     Row(
-        "mlsd", "M-LSD straight lines", "mlsd", "MLSDdetector",
+        "mlsd",
+        "M-LSD straight lines",
+        "mlsd",
+        "MLSDdetector",
         "Straight lines, for rooms and buildings.",
         files=("mlsd_large_512_fp32.pth",),
         knobs=(
@@ -48,18 +60,27 @@ _EDGES = (
         keywords={"score": "thr_v", "distance": "thr_d"},
     ),
     Row(
-        "lineart", "Line art", "lineart", "LineartDetector",
+        "lineart",
+        "Line art",
+        "lineart",
+        "LineartDetector",
         "A line drawing of a photograph.",
         files=("sk_model.pth", "sk_model2.pth"),
         knobs=(RESOLUTION, Knob("coarse", "Coarse", False, "Draw fewer and rougher lines")),
     ),
     Row(
-        "lineart-anime", "Line art (anime)", "lineart", "LineartAnimeDetector",
+        "lineart-anime",
+        "Line art (anime)",
+        "lineart",
+        "LineartAnimeDetector",
         "A line drawing of an anime picture.",
         files=("netG.pth",),
     ),
     Row(
-        "anyline", "AnyLine", "lineart", "AnylineDetector",
+        "anyline",
+        "AnyLine",
+        "lineart",
+        "AnylineDetector",
         "Line art with fine detail kept.",
         files=("MTEED.pth",),
         source="TheMistoAI/MistoLine",
@@ -67,8 +88,14 @@ _EDGES = (
         arguments={"filename": "MTEED.pth"},
         knobs=(
             Knob(
-                "detect_resolution", "Detection resolution", 1280, "Shorter side the detector works at",
-                64, 2048, 64, "pixels",
+                "detect_resolution",
+                "Detection resolution",
+                1280,
+                "Shorter side the detector works at",
+                64,
+                2048,
+                64,
+                "pixels",
             ),
             Knob("sigma", "Line width", 2.0, "Width of the surroundings", 0.5, 30, 0.5, "pixels"),
             Knob("threshold", "Threshold", 3, "Contrast that counts as a line when levels are set", 0, 255),
@@ -79,19 +106,28 @@ _EDGES = (
 
 _GEOMETRY = (
     Row(
-        "midas", "MiDaS depth", "depth", "MidasDetector",
+        "midas",
+        "MiDaS depth",
+        "depth",
+        "MidasDetector",
         "Relative depth, near is bright; weaker above 512 pixels.",
         files=("dpt_hybrid-midas-501f0c75.pt",),
     ),
     Row(
-        "zoe", "ZoeDepth", "depth", "ZoeDetector",
+        "zoe",
+        "ZoeDepth",
+        "depth",
+        "ZoeDetector",
         "Depth with evenly spaced levels, near is bright.",
         files=("ZoeD_M12_N.pt",),
         knobs=(RESOLUTION, Knob("gamma", "Gamma", False, "Darken what is far")),
         keywords={"gamma": "gamma_corrected"},
     ),
     Row(
-        "leres", "LeReS depth", "depth", "LeresDetector",
+        "leres",
+        "LeReS depth",
+        "depth",
+        "LeresDetector",
         "Depth with fine detail, near is bright.",
         files=("res101.pth", "latest_net_G.pth"),
         knobs=(
@@ -102,7 +138,10 @@ _GEOMETRY = (
         keywords={"near": "thr_a", "far": "thr_b"},
     ),
     Row(
-        "normal-bae", "Surface normals (BAE)", "normal", "NormalBaeDetector",
+        "normal-bae",
+        "Surface normals (BAE)",
+        "normal",
+        "NormalBaeDetector",
         "Which way each surface faces, as a colour.",
         files=("scannet.pt",),
     ),
@@ -110,7 +149,10 @@ _GEOMETRY = (
 
 _OBJECTS = (
     Row(
-        "openpose", "OpenPose", "pose", "OpenposeDetector",
+        "openpose",
+        "OpenPose",
+        "pose",
+        "OpenposeDetector",
         "Skeletons of people.",
         files=("body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"),
         knobs=(
@@ -122,12 +164,18 @@ _OBJECTS = (
         keywords={"body": "include_body", "hand": "include_hand", "face": "include_face"},
     ),
     Row(
-        "dwpose", "DWPose", "pose", "DWposeDetector",
+        "dwpose",
+        "DWPose",
+        "pose",
+        "DWposeDetector",
         "Skeletons of people with hands and faces.",
         packages=("mmcv", "mmpose", "mmdet"),
     ),
     Row(
-        "mediapipe-face", "MediaPipe face", "face", "MediapipeFaceDetector",
+        "mediapipe-face",
+        "MediaPipe face",
+        "face",
+        "MediapipeFaceDetector",
         "A mesh over each face.",
         packages=("mediapipe",),
         knobs=(
@@ -138,7 +186,10 @@ _OBJECTS = (
         keywords={"faces": "max_faces", "confidence": "min_confidence"},
     ),
     Row(
-        "sam", "Segment Anything (mobile)", "sam", "SamDetector",
+        "sam",
+        "Segment Anything (mobile)",
+        "sam",
+        "SamDetector",
         "Every region in a colour of its own; the colours carry no meaning.",
         files=("mobile_sam.pt",),
         source="dhkim2810/MobileSAM",

@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's flags."""
     parser.add_argument("run_folder", type=Path, help="the run to copy")
     parser.add_argument("out", type=Path, help="folder that receives the copy; it must not exist")
-    parser.add_argument("--at", type=int, nargs="*", default=[], help="training steps to copy (default: all that were kept)")
+    parser.add_argument(
+        "--at", type=int, nargs="*", default=[], help="training steps to copy (default: all that were kept)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

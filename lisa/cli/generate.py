@@ -9,7 +9,8 @@ from lisa.annotators.images import load_rgb
 from lisa.cli.common import bars, print_settings
 from lisa.errors import LisaError
 from lisa.options import check
-from lisa.settings import GenerateSettings, add_arguments as add_settings, from_arguments
+from lisa.settings import GenerateSettings, from_arguments
+from lisa.settings import add_arguments as add_settings
 
 HELP = "Generate paired images: the same noise for every arm, PNGs that carry their settings."
 
@@ -19,10 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, GenerateSettings)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", type=Path, help="condition map, or a picture if --annotator is given")
-    source.add_argument("--scene", type=int, help="seed of a rendered scene that gives condition and, if none is given, prompt")
-    source.add_argument("--settings-from", type=Path, help="PNG made by the lab: takes its settings; needs its condition by --condition-image")
+    source.add_argument(
+        "--scene", type=int, help="seed of a rendered scene that gives condition and, if none is given, prompt"
+    )
+    source.add_argument(
+        "--settings-from",
+        type=Path,
+        help="PNG made by the lab: takes its settings; needs its condition by --condition-image",
+    )
     parser.add_argument("--condition-image", type=Path, help="condition map that goes with --settings-from")
-    parser.add_argument("--annotator", default="", help="annotator that makes the map from --image (default: it is a map)")
+    parser.add_argument(
+        "--annotator", default="", help="annotator that makes the map from --image (default: it is a map)"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the PNGs (default: outputs)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 

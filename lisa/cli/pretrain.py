@@ -7,7 +7,8 @@ import argparse
 from lisa.cli.common import bars, print_settings
 from lisa.options import check
 from lisa.recipes import PretrainSettings
-from lisa.settings import add_arguments as add_settings, from_arguments
+from lisa.settings import add_arguments as add_settings
+from lisa.settings import from_arguments
 
 HELP = "Train the embedded autoencoder, text encoder and main network on rendered scenes."
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lisa.cli.common import bars, print_settings
 from lisa.options import check
-from lisa.settings import TrainSettings, add_arguments as add_settings, from_arguments
+from lisa.settings import TrainSettings, from_arguments
+from lisa.settings import add_arguments as add_settings
 
 HELP = "Train side networks in lockstep on the same data, noise and timesteps: baseline, LISA, or any number of arms."
 
@@ -15,7 +16,9 @@ HELP = "Train side networks in lockstep on the same data, noise and timesteps: b
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's flags."""
     add_settings(parser, TrainSettings)
-    parser.add_argument("--run", dest="folder", type=Path, required=True, help="run folder; an existing run goes on where it stopped")
+    parser.add_argument(
+        "--run", dest="folder", type=Path, required=True, help="run folder; an existing run goes on where it stopped"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
 
@@ -33,6 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     with tqdm(total=settings.steps, unit="step", disable=not job.writer) as bar:
         for record in job.records():
             bar.update(record.step - bar.n)
-            bar.set_postfix_str("  ".join(f"{arm} {loss['control']:.4f} ratio {loss['ratio']:.3f}" for arm, loss in record.losses.items()))
+            bar.set_postfix_str(
+                "  ".join(
+                    f"{arm} {loss['control']:.4f} ratio {loss['ratio']:.3f}" for arm, loss in record.losses.items()
+                )
+            )
     if job.writer:
         print(f"{job.run.read_state()['status']} at step {job.run.read_state()['step']}: {arguments.folder}")

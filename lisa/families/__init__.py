@@ -1,1 +1,1 @@
-"""Dual-branch architectures, one file per kind; a file registers its families when it is imported."""
+"""Families of dual-branch networks, one file each; base.py says what a family is and finds them."""

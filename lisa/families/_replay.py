@@ -14,8 +14,8 @@ from torch import Tensor, nn
 def replayed(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Inside the context each module returns its last output again for as long as its inputs stay equal.
 
-    Inputs are compared by value, so results never differ from a plain run. A call that needs gradients through the
-    module is passed on. Every module gets its forward back at the end, also on an error.
+    Inputs are compared by value, so results never differ from a plain run. A call that needs gradients through
+    the module is passed on. Every module gets its forward back at the end, also on an error.
 
     Args:
         modules: Deterministic modules whose weights do not change inside the context.
@@ -102,6 +102,4 @@ def _equal(old: tuple[Any, int], new: tuple[Any, int]) -> bool:
         return type(a) is type(b) and a == b
     if a is b:
         return a_version == b_version
-    return (
-        _version(a) == a_version and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
-    )
+    return _version(a) == a_version and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)

@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 
 from lisa.errors import LisaError
 
-PIPELINE_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
 _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
@@ -56,7 +55,9 @@ def is_folder(source: str, revision: str = "") -> bool:
     """
     if Path(source).is_dir():
         if revision:
-            raise LisaError(f"Revision {revision[:80]!r} is for hub repositories, but {source} is a folder: drop it.")
+            raise LisaError(
+                f"Revision {revision[:80]!r} is for hub repositories, but {source} is a folder: drop it."
+            )
         return True
     if not _HUB_ID.fullmatch(source):
         raise LisaError(f"There is no folder {source[:200]!r}: give a folder or a hub id such as owner/name.")
@@ -94,15 +95,18 @@ def load_part(cls: Any, source: str, revision: str = "", part: str = "", **optio
 
 def _failure(cls: Any, place: str, local: bool) -> str:
     if local:
-        return f"{place} holds no {cls.__name__} that can be read: it needs its config and, if a network, safetensors weights."
+        return (
+            f"{place} holds no {cls.__name__} that can be read: "
+            "give what save_pretrained wrote, with weights as safetensors."
+        )
     return (
-        f"{place} cannot be had from the Hugging Face Hub or its cache as {cls.__name__} with safetensors weights: "
-        "check name, revision and connection, or give a folder."
+        f"{place} cannot be had from the Hugging Face Hub or its cache as {cls.__name__} with safetensors "
+        "weights: check name, revision and connection, or give a folder."
     )
 
 
 def _complete(module: Any, info: dict[str, Any], place: str) -> Any:
     wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if wrong:
-        raise LisaError(f"{place} lacks {len(wrong)} weights such as {wrong[0]}: restore it or save it again.")
+        raise LisaError(f"{place} lacks {len(wrong)} weights such as {wrong[0]}: restore it.")
     return module

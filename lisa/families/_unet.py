@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from lisa.families.base import Family, FamilySpec, Prediction
 from lisa.score import from_scheduler
 from lisa.tap import Tap, tapped
 
-TEXT = "encoder_hidden_states"
+_PARTS = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "tokenizer": CLIPTokenizer,
+    "scheduler": DDPMScheduler,
+}
+_STATES = "states"
 # What a side network must have in common with its main network for its features to be added.
 _COMMON = ("in_channels", "block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim")
 
@@ -65,25 +72,24 @@ class UNetFamily(Family):
         self.path = from_scheduler(scheduler)
         self.latent_channels = unet.config.in_channels
         self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
+        size = unet.config.sample_size
+        self.resolution = size * self.downscale if isinstance(size, int) else spec.resolution
         self._fingerprint = ""
 
     @classmethod
     def load(
-        cls, spec: FamilySpec, source: str, revision: str, device: str | torch.device, dtype: torch.dtype | None
+        cls,
+        spec: FamilySpec,
+        source: str,
+        revision: str,
+        device: str | torch.device,
+        dtype: torch.dtype | None,
     ) -> UNetFamily:
         """Load a Stable Diffusion pipeline's parts, without its safety checker; as load_family()."""
-        dtype = dtype or torch.float32
-        classes = {
-            "unet": UNet2DConditionModel,
-            "vae": AutoencoderKL,
-            "text_encoder": CLIPTextModel,
-            "tokenizer": CLIPTokenizer,
-            "scheduler": DDPMScheduler,
-        }
-        parts = {part: load_part(kind, source, revision, part) for part, kind in classes.items()}
+        parts = {part: load_part(kind, source, revision, part) for part, kind in _PARTS.items()}
         for part in parts.values():
             if isinstance(part, nn.Module):
-                part.to(device, dtype)
+                part.to(device, dtype or torch.float32)
         return cls(spec, **parts)
 
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:
@@ -96,9 +102,7 @@ class UNetFamily(Family):
             if block.downsamplers is not None:
                 stride *= 2
                 places.append((channels, stride))
-        downs = (
-            Tap(f"down_{i}", f"controlnet_down_blocks.{i}", channels, step) for i, (channels, step) in enumerate(places)
-        )
+        downs = [Tap(f"down_{i}", f"controlnet_down_blocks.{i}", *place) for i, place in enumerate(places)]
         return (*downs, Tap("mid", "controlnet_mid_block", config.block_out_channels[-1], stride))
 
     def new_side(self, seed: int, **overrides: Any) -> ControlNetModel:
@@ -114,10 +118,10 @@ class UNetFamily(Family):
         """Load a ControlNet; as Family.load_side."""
         side = load_part(ControlNetModel, str(source), revision)
         for name in _COMMON:
-            seen, wanted = side.config[name], self.main.config[name]
-            if _plain(seen) != _plain(wanted):
+            seen, wanted = _plain(side.config[name]), _plain(self.main.config[name])
+            if seen != wanted:
                 raise LisaError(
-                    f"{source} does not fit {self.name}: its {name} is {_plain(seen)}, but must be {_plain(wanted)}."
+                    f"{source} does not fit {self.name}: its {name} is {seen}, but must be {wanted}."
                 )
         factor = 2 ** (len(side.config.conditioning_embedding_out_channels) - 1)
         if factor != self.downscale:
@@ -125,7 +129,7 @@ class UNetFamily(Family):
                 f"{source} does not fit {self.name}: it reads conditions {factor} times the latents' size, "
                 f"but must read {self.downscale} times."
             )
-        return side.to(self.device, self.dtype).eval()
+        return side.to(self.device, self.dtype).requires_grad_(False).eval()
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -148,7 +152,7 @@ class UNetFamily(Family):
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Encode prompts as the pipelines do: padded to the tokenizer's length, last hidden state, (B, L, D)."""
+        """Encode prompts as the pipelines do: padded to full length, last hidden state, (B, L, D)."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -158,7 +162,7 @@ class UNetFamily(Family):
         )
         masked = getattr(self.text_encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
-        return {TEXT: self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]}
+        return {_STATES: self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]}
 
     def predict(
         self,
@@ -180,30 +184,31 @@ class UNetFamily(Family):
                 down, mid = side(
                     x_t.to(side.dtype),
                     t,
-                    text[TEXT].to(side.dtype),
+                    text[_STATES].to(side.dtype),
                     condition.to(side.dtype),
                     conditioning_scale=strength,
                     return_dict=False,
                 )
             residuals["down_block_additional_residuals"] = [residual.to(self.dtype) for residual in down]
             residuals["mid_block_additional_residual"] = mid.to(self.dtype)
-        value = self.main(x_t.to(self.dtype), t, text[TEXT].to(self.dtype), return_dict=False, **residuals)[0]
+        value = self.main(x_t.to(self.dtype), t, text[_STATES].to(self.dtype), return_dict=False, **residuals)[0]
         return Prediction(value, features)
 
     def shared(self) -> contextlib.AbstractContextManager[None]:
-        """Run conv_in, down blocks and middle once: control enters behind them, at the skips and the middle's output."""
+        """Run conv_in, down blocks and middle once: control only enters at their outputs; as Family.shared."""
         main = self.main
         return replayed([main.time_embedding, main.conv_in, *main.down_blocks, main.mid_block])
 
-    @contextlib.contextmanager
-    def steady_condition(self, side: nn.Module | None) -> Iterator[None]:
+    def steady_condition(self, side: nn.Module | None) -> contextlib.AbstractContextManager[None]:
         """Embed the condition, which does not depend on t, once; as Family.steady_condition."""
-        with replayed([] if side is None else [side.controlnet_cond_embedding]):
-            yield
+        return replayed([] if side is None else [side.controlnet_cond_embedding])
 
-    def pipeline(self, side: nn.Module | None = None) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
+    def pipeline(
+        self, side: nn.Module | None = None
+    ) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
         """Build the pipeline, which samples with DPM-Solver++ 2M (Lu et al. 2022); as Family.pipeline."""
-        scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler.config, algorithm_type="dpmsolver++")
+        config = self.scheduler.config
+        scheduler = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
         kind = StableDiffusionPipeline if side is None else StableDiffusionControlNetPipeline
         pipeline = kind(
             unet=self.main,
@@ -246,7 +251,8 @@ class UNetFamily(Family):
         shape = tuple(pixels.shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] % self.downscale or shape[3] % self.downscale:
             raise LisaError(
-                f"The {what} has shape {shape}, but must be (B, 3, H, W) with H and W multiples of {self.downscale}."
+                f"The {what} has shape {shape}, but must be (B, 3, H, W) "
+                f"with H and W multiples of {self.downscale}."
             )
         if not (pixels.min() >= low and pixels.max() <= 1):  # so written, it also refuses NaN
             raise LisaError(
@@ -265,17 +271,17 @@ class UNetFamily(Family):
 
 
 def _check_parts(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
-    pairs = (
-        ("unet's in_channels", unet.config.in_channels, "vae's latent_channels", vae.config.latent_channels),
-        ("unet's out_channels", unet.config.out_channels, "vae's latent_channels", vae.config.latent_channels),
-        (
-            "unet's cross_attention_dim", unet.config.cross_attention_dim,
-            "text_encoder's hidden_size", text_encoder.config.hidden_size,
-        ),
-    )  # fmt: skip
-    for name, value, other, wanted in pairs:
-        if value != wanted:
-            raise LisaError(f"This pipeline does not fit: the {name} is {value}, but the {other} is {wanted}.")
+    latent, text = vae.config.latent_channels, text_encoder.config.hidden_size
+    for name, wanted, other in (
+        ("in_channels", latent, "vae's latent_channels"),
+        ("out_channels", latent, "vae's latent_channels"),
+        ("cross_attention_dim", text, "text_encoder's hidden_size"),
+    ):
+        if unet.config[name] != wanted:
+            raise LisaError(
+                f"This pipeline does not fit itself: the unet's {name} is {unet.config[name]}, "
+                f"but the {other} is {wanted}."
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -1,34 +1,36 @@
-"""The contract of a family: a frozen main network, side networks that steer it, and how both are trained and sampled.
+"""What a family is: a frozen main network, its side networks, and everything between pixels and latents.
 
-Residuals that pass from side to main network are opaque to everything outside a family.
+What passes from side to main network is opaque to everything outside a family. Nothing heavy is imported here: the
+list of families can be shown without loading torch.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from lisa.arms import LisaSettings
 from lisa.registry import Registry
-from lisa.score import Path as NoisePath
-from lisa.settings import LisaSettings
-from lisa.tap import Tap
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from lisa.score import NoisePath
+    from lisa.tap import Tap
 
 
 @dataclass
 class Prediction:
-    """What one pass gives.
+    """What one pass through main and side network gives.
 
     Attributes:
-        value: the main network's output, shaped like x_t.
-        features: tap name -> feature map (B, C, h, w) with its gradient; (B * F, C, h, w) for clips.
+        value: The main network's output, like x_t.
+        features: Tap name -> (B, channels, h / stride, w / stride), with gradient history.
     """
 
     value: Tensor
@@ -37,187 +39,206 @@ class Prediction:
 
 @dataclass(frozen=True)
 class FamilySpec:
-    """A family as data; nothing heavy happens before ``load``.
+    """One family as data.
 
     Attributes:
-        name: name in the registry.
-        title: name for people.
-        source: hub id or folder of the main network.
-        resolution: width and height in pixels that the family was trained for.
-        load: from (spec, source, revision, device, dtype) to the family.
-        default_lisa: lambda, taps and the rest as measured or published for this family.
-        learning_rate: default for AdamW.
-        missing: says in one sentence what is not here for a source; empty when all is here.
+        name: Name in the registry.
+        title: Name for people.
+        objective: What its main network predicts, in words.
+        source: Hub id or folder of the main network.
+        resolution: Pixels along a side of the images it was trained on.
+        load: Makes the family from (spec, source, revision, device, dtype).
+        missing: Says in one sentence what is not here for (source, revision); empty when all is here.
+        obtain: How to get the source, in words.
+        default_lisa: How the arm "lisa" is aligned unless settings say otherwise.
+        learning_rate: Usual learning rate of side network and score decoder.
+        embedding_channels: Channels of a new side network's condition embedding, at factors 1, 2, 4, 8.
     """
 
     name: str
     title: str
+    objective: str
     source: str
     resolution: int
-    load: Callable[[FamilySpec, str, str, str, torch.dtype], Family]
-    default_lisa: LisaSettings = LisaSettings()
+    load: Callable[[FamilySpec, str, str, str | torch.device, torch.dtype | None], Family]
+    missing: Callable[[str, str], str]
+    obtain: str
+    default_lisa: LisaSettings = field(default_factory=LisaSettings)
     learning_rate: float = 1e-5
-    missing: Callable[[str], str] = lambda source: ""
+    embedding_channels: tuple[int, ...] = (16, 32, 96, 256)
 
     def installed(self) -> str:
-        """Why the family cannot be used here, in one sentence; empty when it can."""
-        return self.missing(self.source)
-
-
-FAMILIES: Registry[FamilySpec] = Registry("family", "lisa.families")
+        """Say why the family cannot be used without a network here, in one sentence; empty when it can."""
+        reason = self.missing(self.source, "").rstrip(".")
+        return f"{reason}: {self.obtain}." if reason else ""
 
 
 class Family(ABC):
-    """A frozen main network with everything around it.
+    """A frozen main network with everything that training and generation need around it.
 
     Attributes:
-        spec: what it was loaded as.
-        main: the frozen main network.
-        path: noise path, timesteps, target.
-        device: where it runs.
-        dtype: of the frozen parts.
-        latent_channels: channels of x_t.
-        downscale: pixels per latent pixel along one axis.
-        resolution: width and height in pixels.
+        spec: The family as data.
+        main: The main network, frozen and in evaluation mode.
+        path: How samples are noised and what main predicts.
+        latent_channels: Channels C of a latent.
+        downscale: Pixels per latent pixel along each side.
+        resolution: Pixels along a side of the images the main network was trained on.
     """
 
     spec: FamilySpec
     main: nn.Module
     path: NoisePath
-    device: torch.device
-    dtype: torch.dtype
     latent_channels: int
     downscale: int
     resolution: int
 
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        return self.spec.name
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the main network."""
+        return next(self.main.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the main network."""
+        return next(self.main.parameters()).dtype
+
     @abstractmethod
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:
-        """Every place where a side feature can be read, from input to output."""
+        """List where the features of a side network can be read, from its input to its middle."""
 
     def default_taps(self, side: nn.Module) -> tuple[Tap, ...]:
-        """The family's measured taps, else the middle one of the side network."""
+        """List the taps of the family's defaults, or else the one half-way to the middle (down_5 of 0..11)."""
         taps = self.taps(side)
-        chosen = tuple(tap for tap in taps if tap.name in self.spec.default_lisa.taps)
-        return chosen or (taps[len(taps) // 2],)
+        named = tuple(tap for tap in taps if tap.name in self.spec.default_lisa.taps)
+        return named or (taps[(len(taps) - 2) // 2],)
 
     @abstractmethod
     def new_side(self, seed: int, **overrides: Any) -> nn.Module:
-        """A side network as training starts: copied from the main network, output layers zero, the rest from ``seed``."""
+        """Make a side network that changes nothing yet.
+
+        Args:
+            seed: Seed of what is not copied from the main network; the global random state is left alone.
+            overrides: Changes of its architecture, by the name of the diffusers argument.
+
+        Returns:
+            The side network in float32, trainable, on the family's device.
+        """
 
     @abstractmethod
-    def load_side(self, folder: Path) -> nn.Module:
-        """Load a trained side network for inference, on the family's device.
+    def load_side(self, source: str | Path, revision: str = "") -> nn.Module:
+        """Load a side network for inference.
+
+        Args:
+            source: Folder written by save_pretrained, or hub id.
+            revision: Revision of a hub repository.
+
+        Returns:
+            The side network, frozen, in the main network's dtype and on its device.
 
         Raises:
-            LisaError: if the folder holds none, or one that does not fit.
+            LisaError: If it is missing, damaged or does not fit the main network.
         """
 
     @abstractmethod
     def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w), scaled; a posterior sample if a generator is given, else the mean."""
+        """Encode images.
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1].
+            generator: Source of a random draw from the posterior; its mode is taken when None.
+
+        Returns:
+            Latents (B, C, h, w), scaled as the main network expects.
+        """
 
     @abstractmethod
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
+        """Decode latents (B, C, h, w) to pixels (B, 3, H, W) in [-1, 1]."""
 
     @abstractmethod
     def encode_condition(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> what the side network takes."""
+        """Turn condition images (B, 3, H, W) in [0, 1] into what the side network reads."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
-        """B prompts -> whatever the networks need of the text, batch first."""
+        """Encode B prompts; each tensor has B rows."""
 
     @abstractmethod
     def predict(
         self,
         x_t: Tensor,
         t: Tensor,
-        text: dict[str, Tensor],
+        text: Mapping[str, Tensor],
         side: nn.Module | None = None,
         condition: Tensor | None = None,
         *,
         strength: float = 1.0,
         taps: Sequence[str] = (),
     ) -> Prediction:
-        """One pass through both branches, or through the main network alone where ``side`` is None.
+        """Run the main network, with or without control.
 
         Args:
-            x_t: noisy latents (B, C, h, w).
-            t: timesteps (B,).
-            text: what ``encode_text`` gave.
-            side: side network.
-            condition: what ``encode_condition`` gave.
-            strength: factor on what the side network adds.
-            taps: names of the features to return.
+            x_t: Noisy latents, (B, C, h, w).
+            t: Times in the network's unit, (B,).
+            text: From encode_text().
+            side: The side network; None is the no-control pass.
+            condition: From encode_condition(); needed with a side network.
+            strength: Factor on what the side network adds.
+            taps: Names of the features to return.
+
+        Returns:
+            The output and the features.
+
+        Raises:
+            LisaError: If the condition is missing or of another size, or a tap is unknown.
         """
 
     @abstractmethod
-    def shared(self) -> AbstractContextManager[None]:
-        """Inside, what control cannot change is computed once; valid for one (x_t, t, text)."""
+    def shared(self) -> contextlib.AbstractContextManager[None]:
+        """Compute what control cannot change once for all passes with equal (x_t, t, text); results are equal."""
+
+    def steady_condition(self, side: nn.Module | None) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        """Let a side network embed a condition once for all sampling steps, where it can; results are equal."""
+        return contextlib.nullcontext()
 
     @abstractmethod
-    def pipeline(self, side: nn.Module | None) -> Any:
-        """The stock diffusers pipeline around our networks; without control where ``side`` is None."""
+    def pipeline(self, side: nn.Module | None = None) -> Any:
+        """Build the diffusers pipeline around the family's own modules, without control when side is None."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Changes when the latents of an image would."""
+        """Identify what encode_image() computes: different for other weights, dtype or scale."""
+
+
+FAMILIES: Registry[FamilySpec] = Registry("family", "lisa.families")
 
 
 def load_family(
-    name: str, source: str = "", revision: str = "", device: str = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    source: str = "",
+    revision: str = "",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> Family:
-    """Load a main network, frozen.
+    """Load a family.
 
     Args:
-        name: name in the registry, such as "scenes-unet".
-        source: hub id or local folder; empty takes the family's own.
-        revision: commit, tag or branch of the hub repository; empty takes the newest.
-        device: such as "cpu" or "cuda".
-        dtype: of the frozen networks.
+        name: Its name in the registry.
+        source: Hub id or folder of the main network; empty takes the family's own.
+        revision: Revision of a hub repository.
+        device: Where the networks go.
+        dtype: Floating-point type of the frozen networks; None is float32.
+
+    Returns:
+        The family, frozen.
 
     Raises:
-        LisaError: if the name is unknown, or the source cannot be had or does not fit.
+        LisaError: If the name is unknown, or the source is missing, damaged or of another kind.
     """
     spec = FAMILIES.get(name)
     return spec.load(spec, source or spec.source, revision, device, dtype)
-
-
-def hash_weights(module: nn.Module) -> str:
-    """SHA-256 over a module's parameters and buffers, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-@contextmanager
-def computed_once(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside, each module runs at its first call, without gradient; later calls get the same output again.
-
-    For modules whose inputs are the same in every call: the frozen part of the main network that control does not
-    reach. Their ``forward`` is put back afterwards, whatever happens.
-    """
-    outputs: dict[int, Any] = {}
-
-    def replaying(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def once(*args: Any, **kwargs: Any) -> Any:
-            if index not in outputs:
-                with torch.no_grad():
-                    outputs[index] = forward(*args, **kwargs)
-            return outputs[index]
-
-        return once
-
-    own = [module.__dict__.get("forward") for module in modules]
-    try:
-        for index, module in enumerate(modules):
-            module.forward = replaying(index, module.forward)
-        yield
-    finally:
-        for module, forward in zip(modules, own, strict=True):
-            module.__dict__.pop("forward", None)
-            if forward is not None:
-                module.forward = forward

@@ -69,7 +69,11 @@ def _depth(images: Array, pool: Pool, judge: Judge) -> Array:
 
 def mean_iou(found: Array, wanted: Array) -> float:
     """Mean intersection over union of two class maps (H, W), over the classes that the wanted map holds."""
-    return float(np.mean([((found == c) & (wanted == c)).sum() / ((found == c) | (wanted == c)).sum() for c in np.unique(wanted)]))
+    return float(
+        np.mean(
+            [((found == c) & (wanted == c)).sum() / ((found == c) | (wanted == c)).sum() for c in np.unique(wanted)]
+        )
+    )
 
 
 def _segmentation(images: Array, pool: Pool, judge: Judge) -> Array:

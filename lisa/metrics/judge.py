@@ -7,6 +7,7 @@ its own error on held-out renders is the floor below which a difference means no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,12 @@ _WIDTHS = (24, 48, 64, 96)
 
 @dataclass(frozen=True)
 class Reading:
-    """What the judge sees in B images: class logits (B, 7, h, w), disparity (B, h, w) in 0..1, joints (B, 18, h, w) logits.
+    """What the judge sees in B images, at half their size.
 
-    h and w are half the image's size.
+    Attributes:
+        classes: Logits (B, 7, h, w).
+        disparity: (B, h, w) in 0..1.
+        joints: Logits (B, 18, h, w).
     """
 
     classes: Tensor
@@ -44,9 +48,9 @@ class Judge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.ModuleList(_block(a, b, 2) for a, b in zip((3, *_WIDTHS), _WIDTHS, strict=False))
+        self.down = nn.ModuleList(_block(a, b, 2) for a, b in pairwise((3, *_WIDTHS)))
         self.same = nn.ModuleList(_block(width, width) for width in _WIDTHS)
-        self.up = nn.ModuleList(_block(a + b, a) for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False))
+        self.up = nn.ModuleList(_block(a + b, a) for a, b in pairwise(_WIDTHS))
         self.head = nn.Conv2d(_WIDTHS[0], len(CLASSES) + 1 + len(KEYPOINTS), 1)
 
     def forward(self, pixels: Tensor) -> Reading:

@@ -55,7 +55,11 @@ def new_scheduler() -> DDPMScheduler:
     spend most timesteps on pure noise; v-prediction stays well defined where the signal vanishes.
     """
     return DDPMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False, timestep_spacing="trailing", steps_offset=1
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        timestep_spacing="trailing",
+        steps_offset=1,
     )
 
 

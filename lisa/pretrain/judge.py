@@ -50,15 +50,23 @@ class JudgeStage(Stage):
         segmentation = functional.cross_entropy(reading.classes.float(), classes)
         depth = (reading.disparity.float() - disparity).abs().mean()
         weight = 1 + 50 * joints
-        pose = (functional.binary_cross_entropy_with_logits(reading.joints.float(), joints, reduction="none") * weight).mean()
-        parts = {"segmentation": float(segmentation.detach()), "depth": float(depth.detach()), "pose": float(pose.detach())}
+        pose = (
+            functional.binary_cross_entropy_with_logits(reading.joints.float(), joints, reduction="none") * weight
+        ).mean()
+        parts = {
+            "segmentation": float(segmentation.detach()),
+            "depth": float(depth.detach()),
+            "pose": float(pose.detach()),
+        }
         return segmentation + 5 * depth + _JOINT_WEIGHT * pose, parts
 
 
 def _soften(pixels: Tensor, generator: torch.Generator) -> Tensor:
     blur = int(torch.randint(_MAX_BLUR + 1, (1,), generator=generator))
     if blur:
-        pixels = functional.avg_pool2d(functional.pad(pixels, (blur // 2, blur - blur // 2) * 2, mode="replicate"), blur + 1, 1)
+        pixels = functional.avg_pool2d(
+            functional.pad(pixels, (blur // 2, blur - blur // 2) * 2, mode="replicate"), blur + 1, 1
+        )
     amount = 0.08 * torch.rand(len(pixels), 1, 1, 1, generator=generator)
     return pixels + amount * torch.randn(pixels.shape, generator=generator)
 

@@ -23,7 +23,9 @@ from lisa.scenes.pool import Pool
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Captions -> (N, L) int64, padded and cut to the tokenizer's length."""
-    return tokenizer(captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+    return tokenizer(
+        captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    ).input_ids
 
 
 class MainStage(Stage):

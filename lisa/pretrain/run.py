@@ -110,7 +110,9 @@ def _finish_vae(stage: VaeStage, out: Path, images: np.ndarray, held_out: np.nda
 
 def _finish_main(stage: MainStage, out: Path, captions: tuple[str, ...]) -> None:
     pipeline = stage.pipeline()
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipeline.scheduler.config, algorithm_type="dpmsolver++"
+    )
     sample_sheet(pipeline, captions[:16]).save(stage.folder / "samples.png")
     save_pipeline(pipeline, out)
 
@@ -123,7 +125,9 @@ def sample_sheet(pipeline: StableDiffusionPipeline, captions: tuple[str, ...], c
     sheet = Image.new("RGB", (columns * size, -(-len(captions) // columns) * size))
     for i, caption in enumerate(captions):
         generator = torch.Generator().manual_seed(i)
-        image = pipeline(caption, num_inference_steps=20, guidance_scale=3.0, height=size, width=size, generator=generator).images[0]
+        image = pipeline(
+            caption, num_inference_steps=20, guidance_scale=3.0, height=size, width=size, generator=generator
+        ).images[0]
         sheet.paste(image, (i % columns * size, i // columns * size))
     return sheet
 
@@ -137,5 +141,9 @@ def _record(out: Path, settings: PretrainSettings, figures: dict[str, Any]) -> N
 
 def hardware() -> str:
     """The device and library version that figures were measured with."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    )
     return f"{device}, torch {torch.__version__}"

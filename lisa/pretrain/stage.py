@@ -72,7 +72,9 @@ class Stage:
                 )
         groups = load_tensors(self.folder / "state.safetensors")
         restore_training_state({"together": self.together}, self.optimizer, groups)
-        self.ema.shadow_params = [groups["ema"][str(i)].to(self.accelerator.device) for i in range(len(self.ema.shadow_params))]
+        self.ema.shadow_params = [
+            groups["ema"][str(i)].to(self.accelerator.device) for i in range(len(self.ema.shadow_params))
+        ]
         self.step = self.ema.optimization_step = state["step"]
 
     def save(self) -> None:
@@ -105,7 +107,9 @@ class Stage:
                 self.save()
             yield PretrainStep(self.step, losses, rate, time.perf_counter() - begin)
 
-    def _update(self, loss_of: LossFunction, index: np.ndarray, generator: torch.Generator, rate: float) -> dict[str, float]:
+    def _update(
+        self, loss_of: LossFunction, index: np.ndarray, generator: torch.Generator, rate: float
+    ) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.accelerator.autocast():

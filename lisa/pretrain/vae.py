@@ -54,7 +54,10 @@ class VaeStage(Stage):
 def encode_pool(vae: AutoencoderKL, images: np.ndarray, batch: int = 32) -> Tensor:
     """Posterior means (N, C, h, w) float32 of images (N, H, W, 3) uint8, not scaled."""
     device = next(vae.parameters()).device
-    parts = [vae.encode(to_pixels(images[i : i + batch], device)).latent_dist.mean.float().cpu() for i in range(0, len(images), batch)]
+    parts = [
+        vae.encode(to_pixels(images[i : i + batch], device)).latent_dist.mean.float().cpu()
+        for i in range(0, len(images), batch)
+    ]
     return torch.cat(parts)
 
 

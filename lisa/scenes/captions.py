@@ -7,7 +7,11 @@ import numpy as np
 from lisa.scenes.scene import Scene, Thing
 from lisa.scenes.vocabulary import MANNEQUIN
 
-_TIME = {"daylight": ("in daylight", "by day"), "sunset": ("at sunset", "at dusk"), "night": ("at night", "in the dark")}
+_TIME = {
+    "daylight": ("in daylight", "by day"),
+    "sunset": ("at sunset", "at dusk"),
+    "night": ("at night", "in the dark"),
+}
 _OPENINGS = ("", "", "", "a picture of ", "a scene with ", "a render of ")
 _POSE = {
     "standing": "standing",
@@ -24,7 +28,7 @@ def with_article(noun: str) -> str:
 
 
 def describe(thing: Thing, detail: float, rng: np.random.Generator) -> str:
-    """Name one object; ``detail`` in [0, 1] is the chance that size and material are said. Colour and shape always are."""
+    """Name one object: colour and shape always, size and material each with the chance ``detail`` in [0, 1]."""
     size = thing.size if rng.random() < detail else ""
     material = thing.material if thing.shape != MANNEQUIN and rng.random() < detail else ""
     pattern = "" if thing.pattern == "plain" else thing.pattern

@@ -50,7 +50,13 @@ def pose_map(keypoints: Array, size: int) -> Array:
     for person in keypoints:
         xy = np.round(person[:, :2] * scale).astype(int)
         for (a, b), color in zip(LIMBS, LIMB_COLORS[: len(LIMBS)], strict=True):
-            cv2.line(canvas, tuple(map(int, xy[a])), tuple(map(int, xy[b])), tuple(int(0.6 * c) for c in color), max(1, size * scale // 48))
+            cv2.line(
+                canvas,
+                tuple(map(int, xy[a])),
+                tuple(map(int, xy[b])),
+                tuple(int(0.6 * c) for c in color),
+                max(1, size * scale // 48),
+            )
         for (x, y), color in zip(xy, LIMB_COLORS, strict=True):
             cv2.circle(canvas, (int(x), int(y)), max(1, size * scale // 72), color, -1)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)

@@ -78,7 +78,13 @@ class SceneExample:
         scene = self.scene
         names = ("shape", "size", "color", "material", "pattern", "pose")
         things = [{name: getattr(thing, name) for name in names} for thing in scene.things]
-        return {"seed": scene.seed, "floor": scene.floor, "floor_color": scene.floor_color, "time": scene.time, "things": things}
+        return {
+            "seed": scene.seed,
+            "floor": scene.floor,
+            "floor_color": scene.floor_color,
+            "time": scene.time,
+            "things": things,
+        }
 
 
 def render_example(seed: int, size: int = SIZE, samples: int = 2, people: bool | None = None) -> SceneExample:

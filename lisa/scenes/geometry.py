@@ -45,6 +45,12 @@ def _between(enter: Array, leave: Array, ok: Array) -> Array:
     return np.where(ok & (enter < leave), enter, MISS)
 
 
+def _ball(b: Array, c: Array) -> Array:
+    """First root of t^2 + 2 b t + c, or MISS: where a ray enters a ball."""
+    disc = b * b - c
+    return np.where(disc > 0, -b - np.sqrt(np.maximum(disc, 0)), MISS)
+
+
 @dataclass(frozen=True)
 class Sphere:
     """A ball. ``center`` is (3, 1)."""
@@ -60,10 +66,7 @@ class Sphere:
     def hit(self, o: Array, d: Array) -> Array:
         """Distance along each ray to the surface, (N,)."""
         q = o - self.center
-        b = dot(q, d)
-        disc = b * b - (dot(q, q) - self.radius**2)
-        root = np.sqrt(np.maximum(disc, 0))
-        return np.where(disc > 0, -b - root, MISS)
+        return _ball(dot(q, d), dot(q, q) - self.radius**2)
 
     def surface(self, p: Array) -> tuple[Array, Array, Array]:
         """Unit normal (3, N) and texture coordinates u, v (N,) at surface points (3, N)."""
@@ -209,18 +212,19 @@ class Capsule:
 
     def hit(self, o: Array, d: Array) -> Array:
         """Distance along each ray to the surface, (N,)."""
-        axis, q = self.end - self.start, o - self.start
+        axis, q, r2 = self.end - self.start, o - self.start, self.radius**2
         length2 = max(float(dot(axis, axis)[0]), 1e-9)
-        along_d, along_q = dot(axis, d), dot(axis, q)
+        along_d, along_q, q_d, q_q = dot(axis, d), dot(axis, q), dot(q, d), dot(q, q)
         a = np.maximum(length2 - along_d**2, np.float32(1e-9))
-        b = length2 * dot(d, q) - along_q * along_d
-        disc = b * b - a * (length2 * dot(q, q) - along_q**2 - self.radius**2 * length2)
+        b = length2 * q_d - along_q * along_d
+        disc = b * b - a * (length2 * (q_q - r2) - along_q**2)
         side = (-b - np.sqrt(np.maximum(disc, 0))) / a
         reach = along_q + side * along_d
         on_side = (disc > 0) & (reach > 0) & (reach < length2)
         # Outside the cylindrical part the nearer of the two round ends counts.
-        ends = np.minimum(Sphere(self.start, self.radius).hit(o, d), Sphere(self.end, self.radius).hit(o, d))
-        return np.where(on_side, side, ends)
+        start = _ball(q_d, q_q - r2)
+        end = _ball(q_d - along_d, q_q - 2 * along_q + length2 - r2)
+        return np.where(on_side, side, np.minimum(start, end))
 
     def surface(self, p: Array) -> tuple[Array, Array, Array]:
         """Unit normal (3, N) and texture coordinates u, v (N,) at surface points (3, N)."""

@@ -54,8 +54,8 @@ def _walking(rng: np.random.Generator) -> Joints:
     stride, swing = u(0.3, 0.6), u(0.35, 0.75)
     front, back = u(0.05, 0.25), u(0.35, 0.75)
     knees = (front, back) if side > 0 else (back, front)
-    return Joints(u(0.02, 0.15), (-side * swing, side * swing), (u(0.05, 0.2), u(0.05, 0.2)), (u(0.3, 1.0), u(0.3, 1.0)),
-                  (side * stride, -side * stride), (0.03, 0.03), knees)  # fmt: skip
+    return Joints(u(0.02, 0.15), (-side * swing, side * swing), (u(0.05, 0.2), u(0.05, 0.2)),
+                  (u(0.3, 1.0), u(0.3, 1.0)), (side * stride, -side * stride), (0.03, 0.03), knees)  # fmt: skip
 
 
 def _sitting(rng: np.random.Generator) -> Joints:
@@ -77,7 +77,8 @@ def _reaching(rng: np.random.Generator) -> Joints:
 def _jumping(rng: np.random.Generator) -> Joints:
     u = rng.uniform
     return Joints(u(0.0, 0.15), (u(-0.2, 0.4), u(-0.2, 0.4)), (u(1.6, 2.6), u(1.6, 2.6)), (u(0.0, 0.5), u(0.0, 0.5)),
-                  (u(-0.2, 0.7), u(-0.2, 0.7)), (u(0.15, 0.5), u(0.15, 0.5)), (u(0.3, 1.3), u(0.3, 1.3)), u(0.15, 0.35))  # fmt: skip
+                  (u(-0.2, 0.7), u(-0.2, 0.7)), (u(0.15, 0.5), u(0.15, 0.5)), (u(0.3, 1.3), u(0.3, 1.3)),
+                  u(0.15, 0.35))  # fmt: skip
 
 
 _POSES = {"standing": _standing, "walking": _walking, "sitting": _sitting, "reaching": _reaching, "jumping": _jumping}
@@ -149,7 +150,10 @@ def limbs(points: np.ndarray, height: float) -> list[tuple[Capsule, str]]:
     crown = ears + (ears - at["neck"]) * 0.15
     across = (at["left_shoulder"] - at["right_shoulder"]) * 0.36
     parts = [(capsule(at[a], at[b], radius), part) for a, b, radius, part in _LIMBS]
-    parts += [(capsule(chest + across, lower + across * 0.55, 0.068), "top"), (capsule(chest - across, lower - across * 0.55, 0.068), "top")]
+    parts += [
+        (capsule(chest + across, lower + across * 0.55, 0.068), "top"),
+        (capsule(chest - across, lower - across * 0.55, 0.068), "top"),
+    ]
     parts += [(capsule(at["neck"], ears, 0.03), "skin"), (capsule(ears, crown, 0.07), "skin")]
     parts += [(capsule(at["right_hip"], at["left_hip"], 0.06), "legs")]
     return parts

@@ -86,7 +86,9 @@ def project(scene: Scene, points: Array, size: int) -> tuple[Array, Array]:
 def scene_keypoints(scene: Scene, size: int) -> Array:
     """Joints of all P mannequins in pixels, (P, 18, 2) float32, whether they can be seen or not."""
     people = [thing.keypoints for thing in scene.things if thing.keypoints is not None]
-    return np.stack([project(scene, points, size)[0] for points in people]) if people else np.zeros((0, 18, 2), np.float32)
+    return (
+        np.stack([project(scene, points, size)[0] for points in people]) if people else np.zeros((0, 18, 2), np.float32)
+    )
 
 
 def _keypoints(scene: Scene, depth: Array) -> Array:
@@ -115,7 +117,8 @@ def visible_shares(scene: Scene, size: int) -> tuple[Array, Array, Array]:
     d, _ = camera_rays(camera, size)
     seen = trace(scene.things, camera.position, d).thing
     inside, whole = (
-        np.array([(trace((thing,), camera.position, rays).thing == 0).sum() for thing in scene.things]) for rays in (d, wide)
+        np.array([(trace((thing,), camera.position, rays).thing == 0).sum() for thing in scene.things])
+        for rays in (d, wide)
     )
     counts = np.array([(seen == i).sum() for i in range(len(scene.things))])
     return inside / np.maximum(whole, 1), counts / np.maximum(inside, 1), counts

@@ -122,7 +122,9 @@ def load_pool(
     return Pool(**arrays, captions=tuple(text for _, captions in shards for text in captions)[:count], people=people)
 
 
-def _render_missing(jobs: list, workers: int, done: int, total: int, progress: Callable[[int, int], None] | None) -> None:
+def _render_missing(
+    jobs: list, workers: int, done: int, total: int, progress: Callable[[int, int], None] | None
+) -> None:
     if not jobs:
         return
     # Workers are spawned, not forked: forking a process that runs OpenMP threads can hang.

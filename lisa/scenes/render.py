@@ -42,11 +42,12 @@ def camera_rays(camera: Camera, size: int) -> tuple[Array, Array]:
     return d * scale, scale
 
 
-def _near(thing: Thing, o: Array, d: Array, grow: Array | float = 0.0) -> Array:
-    """Indices of rays that pass the thing's bounding sphere."""
+def _near(thing: Thing, o: Array, d: Array, spread: float = 0.0) -> Array:
+    """Indices of rays that pass the thing's bounding sphere, for rays that spread by ``spread`` per unit of length."""
     to = thing.center - o
     along = dot(to, d)
-    return np.flatnonzero((along > -thing.radius) & (dot(to, to) - along * along < (thing.radius + grow) ** 2))
+    radius = thing.radius + spread * np.maximum(along, 0)
+    return np.flatnonzero((along > -thing.radius) & (dot(to, to) - along * along < radius * radius))
 
 
 def _columns(v: Array, index: Array) -> Array:
@@ -72,19 +73,6 @@ def trace(things: tuple[Thing, ...], o: Array, d: Array) -> Hits:
     return Hits(t, thing_id, solid_id)
 
 
-def _blocked(things: tuple[Thing, ...], o: Array, d: Array) -> Array:
-    blocked = np.zeros(d.shape[1], bool)
-    for thing in things:
-        index = _near(thing, o, d)
-        for solid in thing.solids:
-            index = index[~blocked[index]]
-            if not index.size:
-                break
-            near = solid.hit(o[:, index], d[:, index])
-            blocked[index[(near > _EPSILON) & (near < MISS)]] = True
-    return blocked
-
-
 @dataclass
 class Surface:
     """Shading inputs at surface points, all (3, M) or (M,)."""
@@ -100,7 +88,9 @@ class Surface:
 def _surface(scene: Scene, p: Array, thing_id: Array, solid_id: Array) -> Surface:
     m = p.shape[1]
     floor = F(words.FLOOR_REFLECTANCE.get(scene.floor, 0.0))
-    out = Surface(np.zeros((3, m), F), np.zeros((3, m), F), np.ones(m, F), np.full(m, floor), np.full(m, F(40)), np.zeros(m, bool))
+    out = Surface(
+        np.zeros((3, m), F), np.zeros((3, m), F), np.ones(m, F), np.full(m, floor), np.full(m, F(40)), np.zeros(m, bool)
+    )
     out.normal[1] = 1
     on_floor = np.flatnonzero(thing_id == -1)
     if on_floor.size:
@@ -128,15 +118,15 @@ def _paint(out: Surface, thing: Thing, j: int, index: Array, p: Array) -> None:
 def _sun_visibility(scene: Scene, p: Array, facing: Array, samples: int, rng: np.random.Generator) -> Array:
     """Share of the sun's disc seen from each point (M,): jittered spiral samples, only where a shadow can fall."""
     visible = np.ones(p.shape[1], F)
+    index = np.flatnonzero(facing)
+    near = {thing: index[_near(thing, p[:, index], scene.light, scene.light_size)] for thing in scene.things}
     reached = np.zeros(p.shape[1], bool)
-    for thing in scene.things:
-        to = thing.center - p
-        along = dot(to, scene.light)
-        reach = thing.radius + scene.light_size * np.maximum(along, 0) + F(0.02)
-        reached |= (along > -thing.radius) & (dot(to, to) - along * along < reach**2)
-    index = np.flatnonzero(reached & facing)
+    for rays in near.values():
+        reached[rays] = True
+    index = np.flatnonzero(reached)
     if not index.size:
         return visible
+    shaded = {thing: np.searchsorted(index, rays) for thing, rays in near.items()}
     u = normalize(np.cross(scene.light, np.array([[0], [1], [0]], F), axis=0)).astype(F)
     v = np.cross(scene.light, u, axis=0).astype(F)
     start, o = rng.random(index.size, dtype=F) * F(2 * np.pi), p[:, index]
@@ -144,9 +134,22 @@ def _sun_visibility(scene: Scene, p: Array, facing: Array, samples: int, rng: np
     for k in range(samples):
         angle, r = start + _GOLDEN_ANGLE * F(k), F(scene.light_size * np.sqrt((k + 0.5) / samples))
         d = normalize(scene.light + u * (np.cos(angle) * r) + v * (np.sin(angle) * r))
-        seen += ~_blocked(scene.things, o, d)
+        seen += ~_blocked(shaded, o, d)
     visible[index] = seen / samples
     return visible
+
+
+def _blocked(shaded: dict[Thing, Array], o: Array, d: Array) -> Array:
+    """Which rays (N,) meet a thing; ``shaded`` names, per thing, the rays that may."""
+    blocked = np.zeros(d.shape[1], bool)
+    for thing, index in shaded.items():
+        for solid in thing.solids:
+            index = index[~blocked[index]]
+            if not index.size:
+                break
+            near = solid.hit(o[:, index], d[:, index])
+            blocked[index[(near > _EPSILON) & (near < MISS)]] = True
+    return blocked
 
 
 def _openness(scene: Scene, p: Array, normal: Array, thing_id: Array) -> Array:
@@ -186,14 +189,18 @@ def radiance(scene: Scene, o: Array, d: Array, rng: np.random.Generator, bounce:
     return out
 
 
-def _lit(scene: Scene, p: Array, d: Array, s: Surface, thing_id: Array, rng: np.random.Generator, samples: int) -> Array:
+def _lit(
+    scene: Scene, p: Array, d: Array, s: Surface, thing_id: Array, rng: np.random.Generator, samples: int
+) -> Array:
     sun, ambient, ground = (np.array(c, F)[:, None] for c in words.LIGHTING[scene.time][2:])
     cos = dot(s.normal, scene.light)
     seen = _sun_visibility(scene, p, cos > 0, samples, rng)
     up = F(0.5) + F(0.5) * s.normal[1]
     sky = (ambient * up + ground * (1 - up)) * _openness(scene, p, s.normal, thing_id)
     half = np.clip(dot(s.normal, normalize(scene.light - d)), 0, 1)
-    gloss = np.power(half, s.exponent) * seen * (cos > 0) * (s.exponent + 8) * F(0.007) * np.minimum(s.reflectance * 6, 1)
+    gloss = (
+        np.power(half, s.exponent) * seen * (cos > 0) * (s.exponent + 8) * F(0.007) * np.minimum(s.reflectance * 6, 1)
+    )
     tint = np.where(s.metal, s.albedo, F(1))
     return s.albedo * s.diffuse * (sky + np.maximum(cos, 0) * seen * sun) + gloss * tint * sun
 

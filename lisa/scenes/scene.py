@@ -24,7 +24,7 @@ SPLITS = {"train": 0, "validation": SPLIT_SIZE, "test": 2 * SPLIT_SIZE}
 _SKIN = (0.62, 0.42, 0.29)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Thing:
     """One object: its named factors and the solids it is made of, each with its own colour (3,)."""
 
@@ -43,7 +43,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera: position (3, 1), rows of ``basis`` are right, up, forward; ``tan`` is half the field of view."""
+    """A pinhole camera: position (3, 1), ``basis`` with rows right, up, forward, and the tangent of half its view."""
 
     position: Array
     basis: Array
@@ -91,7 +91,9 @@ def _camera(rng: np.random.Generator) -> Camera:
     forward = normalize(point(0, 0.9, 0) - position)
     right = normalize(np.cross(forward, point(0, 1, 0), axis=0))
     up = np.cross(right, forward, axis=0)
-    return Camera(position, np.concatenate([right, up, forward], 1).T.copy(), float(np.tan(np.radians(rng.uniform(19, 23)))))
+    return Camera(
+        position, np.concatenate([right, up, forward], 1).T.copy(), float(np.tan(np.radians(rng.uniform(19, 23))))
+    )
 
 
 def _solid(shape: str, radius: float, x: float, z: float, angle: float) -> Solid:
@@ -148,7 +150,7 @@ def _things(rng: np.random.Generator, camera: Camera, people: bool | None) -> li
     wanted = 1 + rng.choice(4, p=(0.3, 0.35, 0.25, 0.1))
     n_people = rng.choice(3, p=(0.58, 0.34, 0.08)) if people is None else (1 + (rng.random() < 0.25)) * people
     things: list[Thing] = []
-    for attempt in range(60):
+    for _ in range(60):
         if len(things) >= max(wanted, n_people):
             break
         extent = 1.75 if max(wanted, n_people) > 1 else 0.6
@@ -158,7 +160,8 @@ def _things(rng: np.random.Generator, camera: Camera, people: bool | None) -> li
         extra = (camera,) if make is _mannequin else ()
         thing = make(rng, *extra, str(color), size, float(spot[0]), float(spot[2]))
         apart = all(
-            np.hypot(*(thing.center - other.center)[[0, 2], 0]) > 1.1 * (_footprint(thing) + _footprint(other)) for other in things
+            np.hypot(*(thing.center - other.center)[[0, 2], 0]) > 1.1 * (_footprint(thing) + _footprint(other))
+            for other in things
         )
         if apart and all((thing.color, thing.shape) != (other.color, other.shape) for other in things):
             things.append(thing)

@@ -54,7 +54,10 @@ def _checkered(x: Array, z: Array, color: Array) -> Array:
 def _tiled(x: Array, z: Array, color: Array) -> Array:
     u, v = x / np.float32(1.0), z / np.float32(1.0)
     grout = (np.abs(u % 1 - np.float32(0.5)) > 0.465) | (np.abs(v % 1 - np.float32(0.5)) > 0.465)
-    cell = np.float32(0.85) + np.float32(0.25) * _LATTICE[np.floor(v).astype(np.int32) & 63, np.floor(u).astype(np.int32) & 63]
+    cell = (
+        np.float32(0.85)
+        + np.float32(0.25) * _LATTICE[np.floor(v).astype(np.int32) & 63, np.floor(u).astype(np.int32) & 63]
+    )
     return np.where(grout, np.float32(0.38), cell * (color[:, None] * np.float32(0.5) + np.float32(0.22)))
 
 

@@ -28,7 +28,9 @@ KNOWN = {
 
 def test_same_seed_same_scene_other_seed_other_scene():
     first, again, other = render_example(5), render_example(5), render_example(6)
-    assert np.array_equal(first.image, again.image) and first.caption == again.caption and first.factors == again.factors
+    assert (
+        np.array_equal(first.image, again.image) and first.caption == again.caption and first.factors == again.factors
+    )
     assert not np.array_equal(first.image, other.image)
 
 
@@ -48,7 +50,9 @@ def test_splits_do_not_overlap_and_reject_what_is_outside():
         split_seed("dev", 0)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((-1,), "seed"), ((0, 8), "8 pixels"), ((0, 128, 9), "9: use 1 to 4")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((-1,), "seed"), ((0, 8), "8 pixels"), ((0, 128, 9), "9: use 1 to 4")]
+)
 def test_bad_input_is_one_sentence(arguments, message):
     with pytest.raises(LisaError, match=message):
         render_example(*arguments)
@@ -151,7 +155,9 @@ def test_people_switch():
 def test_data_set_loads_with_hugging_face_datasets(tmp_path):
     datasets = pytest.importorskip("datasets")
     write_dataset(tmp_path / "set", "test", 3, size=32)
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"), split="train")
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"), split="train"
+    )
     rows = [json.loads(line) for line in (tmp_path / "set" / "metadata.jsonl").read_text().splitlines()]
     assert loaded.num_rows == 3 and {row["text"] for row in rows} == set(loaded["text"])
     assert loaded[0]["image"].size == (32, 32) and (tmp_path / "set" / rows[0]["depth_file_name"]).exists()
