@@ -24,9 +24,9 @@ _LARGEST = 1 << 16
 class ScoreDecoder(nn.Module):
     """LISA's decoder (arXiv 2606.27192 and its authors' recipe), for a feature of any width and stride.
 
-    The embedded time is added to the feature. Then comes one block per factor 2 of upsampling (convolution halving
-    the channels down to width, SiLU, nearest 2x), or one block without upsampling at stride 1, and last a
-    zero-initialised convolution. It is used in training only.
+    The embedded time is added to the feature. Then comes one block per factor 2 of upsampling (convolution
+    halving the channels down to width, SiLU, nearest 2x), or one block without upsampling at stride 1, and last
+    a zero-initialised convolution. It is used in training only.
 
     Args:
         channels: Channels of the feature.
@@ -97,7 +97,7 @@ class ScoreDecoder(nn.Module):
         if not isinstance(config, dict) or sorted(config) != sorted(_FIELDS):
             raise LisaError(f"{folder / CONFIG} must hold {', '.join(_FIELDS)} and nothing else.")
         if not all(type(value) is int and value < _LARGEST for value in config.values()):
-            raise LisaError(f"{folder / CONFIG} holds {config}, but must hold whole numbers below {_LARGEST}.")
+            raise LisaError(f"{folder / CONFIG} holds {config}, but needs whole numbers below {_LARGEST}.")
         decoder = cls(**config)
         try:
             decoder.load_state_dict(safetensors.load_file(folder / WEIGHTS))

@@ -224,7 +224,9 @@ class Lab:
 
     def _family(self, settings: GenerateSettings) -> Family:
         from lisa.families.base import load_family
+        from lisa.quiet import quiet_libraries
 
+        quiet_libraries()
         key = (settings.family, settings.source, settings.revision)
         return _remember(self._families, key, _FAMILIES_IN_MEMORY, lambda: load_family(*key, device=best_device()))
 

@@ -13,7 +13,8 @@ from lisa.arms import LisaSettings
 from lisa.decoder import ScoreDecoder
 from lisa.errors import LisaError
 from lisa.families.base import Family
-from lisa.score import NoisePath, likelihood_target
+from lisa.noise import NoisePath
+from lisa.score import likelihood_target
 
 _MIN_SNR_GAMMA = 5.0
 """Hang et al. 2023, section 3.4."""
@@ -46,8 +47,8 @@ class LossBreakdown:
         total: control + weight * alignment.
         control: Error of the controlled prediction.
         alignment: Distance of the decoded from the approximated likelihood score, mean over taps.
-        ratio: Alignment ratio, squared error of the decoded likelihood score divided by the score's power, mean
-            over taps; 1 is nothing learnt.
+        ratio: Alignment ratio: squared error of the decoded likelihood score divided by the score's power,
+            mean over taps; 1 is nothing learnt.
         prior: Error of the prediction without control, which is the power of the likelihood score.
     """
 

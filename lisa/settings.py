@@ -58,7 +58,7 @@ class TrainSettings:
         label="Gradient accumulation",
     )
     learning_rate: float = option(
-        5e-4, "Peak learning rate of AdamW", low=1e-8, high=1, step=1e-5, label="Learning rate"
+        0.0, "Peak learning rate of AdamW; 0 takes the family's", low=0, high=1, step=1e-5, label="Learning rate"
     )
     warmup_steps: int = option(
         0,

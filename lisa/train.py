@@ -54,7 +54,7 @@ class Arm:
             decoders = {name: self._decoder(taps[name], family.latent_channels) for name in names}
         self.decoders = nn.ModuleDict(decoders).to(device)
         groups = [{"params": list(self.side.parameters())}, {"params": list(self.decoders.parameters())}]
-        self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
 
     def _decoder(self, tap: Tap, channels: int) -> ScoreDecoder:
         return ScoreDecoder(tap.channels, tap.stride, channels, self.lisa.width)
@@ -96,8 +96,9 @@ class Trainer:
 
     def learning_rate(self, step: int) -> float:
         """The rate of step 0, 1, ...: constant after a linear warm-up."""
+        peak = self.settings.learning_rate or self.family.spec.learning_rate
         warm = (step + 1) / self.settings.warmup_steps if self.settings.warmup_steps else 1.0
-        return self.settings.learning_rate * min(1.0, warm)
+        return peak * min(1.0, warm)
 
     def batch(self, step: int, micro: int) -> Batch:
         """This process's share of one micro-batch; the draw covers all processes, so their number changes nothing."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom up; a module may import from its own row and the rows before it.
 ROWS = (
-    {"errors", "options", "arguments", "arms", "files", "registry", "settings", "runs", "recipes"},
+    {"errors", "options", "arguments", "arms", "files", "registry", "settings", "runs", "recipes", "quiet"},
     {"score", "tap", "decoder"},
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "imagefolder", "metrics"},
@@ -21,7 +21,7 @@ ROWS = (
     {"lab", "cli"},
     {"__main__"},
 )
-TORCH_FREE = ROWS[0] | {"lab"}
+TORCH_FREE = (ROWS[0] - {"quiet"}) | {"lab"}
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "umap")
 
 

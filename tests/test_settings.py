@@ -51,9 +51,9 @@ def test_every_option_has_help_and_label(cls):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"learning_rate": math.nan}, "learning_rate is nan, but must be a number, 1e-08..1."),
+        ({"learning_rate": math.nan}, "learning_rate is nan, but must be a number, 0..1."),
         ({"learning_rate": math.inf}, "learning_rate is inf"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": -1e-4}, "learning_rate is -0.0001"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
         ({"steps": True}, "steps is True, but must be a whole number, 1..10000000 steps."),
         ({"steps": 0}, "steps is 0"),

@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from lisa.evaluate import evaluate
     from lisa.lab import ROOT
+    from lisa.quiet import quiet_libraries
 
+    quiet_libraries()
     judge = ROOT / "checkpoints" / "scenes-unet"
     rows = evaluate(arguments.run_folder, arguments.count, arguments.sampling_steps, tuple(arguments.at), judge, bars())
     for row in rows:

@@ -28,7 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm.auto import tqdm
 
     from lisa.pretrain.run import pretrain
+    from lisa.quiet import quiet_libraries
 
+    quiet_libraries()
     with tqdm(total=settings.steps, unit="step") as bar:
 
         def on_step(record) -> None:

@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> None:
     from tqdm.auto import tqdm
 
     from lisa.job import Job
+    from lisa.quiet import quiet_libraries
 
+    quiet_libraries()
     job = Job(settings, arguments.folder, bars())
     with tqdm(total=settings.steps, unit="step", disable=not job.writer) as bar:
         for record in job.records():

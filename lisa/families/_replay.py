@@ -14,8 +14,8 @@ from torch import Tensor, nn
 def replayed(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Inside the context each module returns its last output again for as long as its inputs stay equal.
 
-    Inputs are compared by value, so results never differ from a plain run. A call that needs gradients through
-    the module is passed on. Every module gets its forward back at the end, also on an error.
+    Inputs are compared by value, so results never differ from a plain run. A call that needs gradients
+    through the module is passed on. Every module gets its forward back at the end, also on an error.
 
     Args:
         modules: Deterministic modules whose weights do not change inside the context.

@@ -27,13 +27,11 @@ def missing(source: str, revision: str, parts: Iterable[str]) -> str:
     Returns:
         One sentence; empty when all is here.
     """
-    try:
-        local = is_folder(source, revision)
-    except LisaError as error:
-        return str(error)
-    if local:
+    if Path(source).is_dir():
         absent = [part for part in parts if not (Path(source) / part).is_dir()]
         return f"{source} has no {', no '.join(absent)}." if absent else ""
+    if not _HUB_ID.fullmatch(source):
+        return f"There is no folder {source}."
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(source, "model_index.json", revision=revision or None)

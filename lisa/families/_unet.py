@@ -25,7 +25,7 @@ from lisa.errors import LisaError, unknown_name
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import Family, FamilySpec, Prediction
-from lisa.score import from_scheduler
+from lisa.noise import from_scheduler
 from lisa.tap import Tap, tapped
 
 _PARTS = {
@@ -191,11 +191,12 @@ class UNetFamily(Family):
                 )
             residuals["down_block_additional_residuals"] = [residual.to(self.dtype) for residual in down]
             residuals["mid_block_additional_residual"] = mid.to(self.dtype)
-        value = self.main(x_t.to(self.dtype), t, text[_STATES].to(self.dtype), return_dict=False, **residuals)[0]
+        states = text[_STATES].to(self.dtype)
+        value = self.main(x_t.to(self.dtype), t, states, return_dict=False, **residuals)[0]
         return Prediction(value, features)
 
     def shared(self) -> contextlib.AbstractContextManager[None]:
-        """Run conv_in, down blocks and middle once: control only enters at their outputs; as Family.shared."""
+        """Run the encoder and the middle once: control only enters at their outputs; as Family.shared."""
         main = self.main
         return replayed([main.time_embedding, main.conv_in, *main.down_blocks, main.mid_block])
 

@@ -1,7 +1,7 @@
 """What a family is: a frozen main network, its side networks, and everything between pixels and latents.
 
-What passes from side to main network is opaque to everything outside a family. Nothing heavy is imported here: the
-list of families can be shown without loading torch.
+What passes from side to main network is opaque to everything outside a family. Nothing heavy is imported here:
+the list of families can be shown without loading torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from lisa.score import NoisePath
+    from lisa.noise import NoisePath
     from lisa.tap import Tap
 
 
@@ -112,7 +112,7 @@ class Family(ABC):
         """List where the features of a side network can be read, from its input to its middle."""
 
     def default_taps(self, side: nn.Module) -> tuple[Tap, ...]:
-        """List the taps of the family's defaults, or else the one half-way to the middle (down_5 of 0..11)."""
+        """List the taps of the family's defaults, or else the one half-way to mid (down_5 of 0..11)."""
         taps = self.taps(side)
         named = tuple(tap for tap in taps if tap.name in self.spec.default_lisa.taps)
         return named or (taps[(len(taps) - 2) // 2],)
@@ -200,10 +200,10 @@ class Family(ABC):
 
     @abstractmethod
     def shared(self) -> contextlib.AbstractContextManager[None]:
-        """Compute what control cannot change once for all passes with equal (x_t, t, text); results are equal."""
+        """Compute what control cannot change once for passes with equal (x_t, t, text); results are equal."""
 
     def steady_condition(self, side: nn.Module | None) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
-        """Let a side network embed a condition once for all sampling steps, where it can; results are equal."""
+        """Let a side network embed a condition once for all sampling steps if it can; results are equal."""
         return contextlib.nullcontext()
 
     @abstractmethod

@@ -54,12 +54,21 @@ class Stage:
             torch.set_num_threads(settings.threads)
         self.accelerator = Accelerator(mixed_precision=settings.precision)
         self.together = nn.ModuleDict(modules).to(self.accelerator.device)
+        if settings.start:
+            self._start_from(Path(settings.start))
         self.optimizer = torch.optim.AdamW(self.together.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
         self.ema = EMAModel(self.together.parameters(), decay=settings.ema, use_ema_warmup=True, power=0.75)
         self.folder = Path(settings.work) / settings.stage
         self.step = 0
         if settings.resume and (self.folder / "state.json").exists():
             self._resume()
+
+    def _start_from(self, folder: Path) -> None:
+        theirs, ours = load_tensors(folder / "state.safetensors")["together"], self.together.state_dict()
+        fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+        if not fitting:
+            raise LisaError(f"{folder} holds no weights of this stage: give the state folder of the same stage.")
+        self.together.load_state_dict({**ours, **fitting})
 
     def _resume(self) -> None:
         state = read_json(self.folder / "state.json")

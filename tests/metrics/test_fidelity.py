@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lisa.errors import LisaError
 from lisa.evaluate import paired_difference
 from lisa.metrics.fidelity import MEASURES, edge_f1, mean_iou, pck
 from lisa.metrics.judge import Judge, joint_targets, load_judge
-from lisa.errors import LisaError
 
 
 def line(column: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_judge_shapes_and_round_trip(tmp_path):
     pixels = torch.rand(2, 3, 128, 128) * 2 - 1
     reading = judge(pixels)
     assert reading.classes.shape == (2, 7, 64, 64) and reading.joints.shape == (2, 18, 64, 64)
-    assert reading.disparity.shape == (2, 64, 64) and 0 <= reading.disparity.min() and reading.disparity.max() <= 1
+    assert reading.disparity.shape == (2, 64, 64) and reading.disparity.min() >= 0 and reading.disparity.max() <= 1
     judge.save(tmp_path)
     assert torch.allclose(load_judge(tmp_path)(pixels).classes, reading.classes, atol=0.05)
     with pytest.raises(LisaError, match="holds no judge"):
