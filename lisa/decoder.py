@@ -25,8 +25,8 @@ class ScoreDecoder(nn.Module):
     """LISA's decoder (arXiv 2606.27192 and its authors' recipe), for a feature of any width and stride.
 
     The embedded time is added to the feature. Then comes one block per factor 2 of upsampling (convolution
-    halving the channels down to width, SiLU, nearest 2x), or one block without upsampling at stride 1, and last
-    a zero-initialised convolution. It is used in training only.
+    halving the channels down to width, SiLU, nearest 2x), or one block without upsampling at stride 1, and
+    last a zero-initialised convolution. It is used in training only.
 
     Args:
         channels: Channels of the feature.

@@ -118,20 +118,21 @@ def sample(
         on_step(step + 1)
         return kwargs
 
-    return pipeline(
-        prompt=list(prompts),
-        negative_prompt=[settings.negative_prompt] * len(prompts),
-        image=[fit(condition, width, height) for condition in conditions],
-        width=width,
-        height=height,
-        num_inference_steps=settings.steps,
-        guidance_scale=float(settings.guidance),
-        controlnet_conditioning_scale=float(settings.strength),
-        control_guidance_start=float(settings.control_start),
-        control_guidance_end=float(settings.control_end),
-        latents=noise.to(family.device, family.dtype),
-        callback_on_step_end=after,
-    ).images
+    with family.steady_condition(side):
+        return pipeline(
+            prompt=list(prompts),
+            negative_prompt=[settings.negative_prompt] * len(prompts),
+            image=[fit(condition, width, height) for condition in conditions],
+            width=width,
+            height=height,
+            num_inference_steps=settings.steps,
+            guidance_scale=float(settings.guidance),
+            controlnet_conditioning_scale=float(settings.strength),
+            control_guidance_start=float(settings.control_start),
+            control_guidance_end=float(settings.control_end),
+            latents=noise.to(family.device, family.dtype),
+            callback_on_step_end=after,
+        ).images
 
 
 def fit(condition: Image.Image, width: int, height: int) -> Image.Image:

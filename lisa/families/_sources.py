@@ -62,7 +62,7 @@ def is_folder(source: str, revision: str = "") -> bool:
     return False
 
 
-def load_part(cls: Any, source: str, revision: str = "", part: str = "", **options: Any) -> Any:
+def load_part(cls: Any, source: str, revision: str = "", part: str = "") -> Any:
     """Load one part with its class's from_pretrained; weights only as safetensors, and complete.
 
     Args:
@@ -70,7 +70,6 @@ def load_part(cls: Any, source: str, revision: str = "", part: str = "", **optio
         source: Folder or hub id.
         revision: Revision of a hub repository.
         part: Subfolder; empty for the source itself.
-        options: Further arguments of from_pretrained.
 
     Returns:
         The part.
@@ -82,13 +81,27 @@ def load_part(cls: Any, source: str, revision: str = "", part: str = "", **optio
     place = f"{source}/{part}" if part else source
     if local and not Path(place).is_dir():
         raise LisaError(f"{source} has no folder {part}: give a pipeline folder written by save_pretrained.")
-    if hasattr(cls, "forward"):
-        options |= {"use_safetensors": True, "output_loading_info": True}
+    where = {"revision": revision or None, **({"subfolder": part} if part else {})}
+    network = hasattr(cls, "forward")
     try:
-        loaded = cls.from_pretrained(source, subfolder=part, revision=revision or None, **options)
+        if network and hasattr(cls, "load_config"):
+            _check_class(cls, cls.load_config(source, **where), place)
+        if not network:
+            return cls.from_pretrained(source, **where)
+        loaded, info = cls.from_pretrained(source, use_safetensors=True, output_loading_info=True, **where)
+    except LisaError:
+        raise
     except _LOAD_ERRORS as error:
         raise LisaError(_failure(cls, place, local)) from error
-    return _complete(*loaded, place) if isinstance(loaded, tuple) else loaded
+    _check_complete(info, place)
+    return loaded
+
+
+def _check_class(cls: Any, config: dict[str, Any], place: str) -> None:
+    """Refuse another class by its config, before a network of the wrong size is made."""
+    name = config.get("_class_name")
+    if name != cls.__name__:
+        raise LisaError(f"{place} holds a {name}, but a {cls.__name__} is needed: choose another.")
 
 
 def _failure(cls: Any, place: str, local: bool) -> str:
@@ -103,8 +116,7 @@ def _failure(cls: Any, place: str, local: bool) -> str:
     )
 
 
-def _complete(module: Any, info: dict[str, Any], place: str) -> Any:
+def _check_complete(info: dict[str, Any], place: str) -> None:
     wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if wrong:
         raise LisaError(f"{place} lacks {len(wrong)} weights such as {wrong[0]}: restore it.")
-    return module

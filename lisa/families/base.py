@@ -1,7 +1,7 @@
 """What a family is: a frozen main network, its side networks, and everything between pixels and latents.
 
-What passes from side to main network is opaque to everything outside a family. Nothing heavy is imported here:
-the list of families can be shown without loading torch.
+What passes from side to main network is opaque to everything outside a family. Nothing heavy is imported
+here: the list of families can be shown without loading torch.
 """
 
 from __future__ import annotations
