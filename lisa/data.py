@@ -153,7 +153,7 @@ def encode_images(family: Family, images: np.ndarray, progress: Progress | None 
             torch.from_numpy(np.ascontiguousarray(images[i : i + _ENCODE_BATCH])).permute(0, 3, 1, 2).float() / 127.5
             - 1
         )
-        parts.append(family.encode_image(pixels).float().cpu())
+        parts.append(family.encode_image(pixels).float().cpu().contiguous())
         if progress:
             progress("encoding images", min(i + _ENCODE_BATCH, len(images)), len(images))
     return torch.cat(parts)

@@ -4,7 +4,6 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 from diffusers import ControlNetModel, DDPMScheduler, StableDiffusionPipeline
 from torch import nn
@@ -15,6 +14,7 @@ from lisa.errors import LisaError
 from lisa.noise import DiffusionPath
 from lisa.objective import LossBreakdown, arm_loss, prior
 from lisa.settings import LisaSettings
+from tests import tiny
 
 LISA = LisaSettings()
 
@@ -42,11 +42,11 @@ def _gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-# --- the published method, written out with other means than the package's -----------------------------------------
+# --- the published method, written out with other means than the package's ---
 
 
 def _written_out(folder, side, decoder, batch, weight):
-    """METHOD on a Stable Diffusion 2.1 pipeline: the four numbers, and the losses' gradients on the side network."""
+    """The published loss on a Stable Diffusion 2.1 pipeline: numbers, and gradients of the side network."""
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
     assert scheduler.config.prediction_type == "v_prediction"
@@ -119,7 +119,7 @@ def test_loss_and_gradients_equal_the_method_written_out():
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-6)
 
 
-# --- weight 0 is plain training --------------------------------------------------------------------------------------
+# --- weight 0 is plain training ---
 
 
 def _plain_training(folder, weights, batches):
@@ -195,7 +195,8 @@ def test_a_weight_reaches_the_side_network_and_zero_does_not():
         loss.total.backward()
         gradients.append(_gradients(side))
     assert not torch.equal(gradients[0]["conv_in.weight"], gradients[1]["conv_in.weight"])
-    assert torch.equal(gradients[0]["mid_block.resnets.1.conv2.weight"], gradients[1]["mid_block.resnets.1.conv2.weight"])
+    behind = "mid_block.resnets.1.conv2.weight"  # comes after the tap
+    assert torch.equal(gradients[0][behind], gradients[1][behind])
     assert all(parameter.grad is None for parameter in family.main.parameters())
 
 
@@ -209,7 +210,7 @@ def test_alignment_reaches_the_trunk_while_the_zero_layers_are_shut():
         assert (side.conv_in.weight.grad.abs().max() > 0) == reached
 
 
-# --- sharing ---------------------------------------------------------------------------------------------------------
+# --- sharing ---
 
 
 def _all_arms(family, sides, decoders, batch, shared):
@@ -247,7 +248,7 @@ def test_shared_equals_unshared_exactly_for_several_arms(kind):
     assert not any("forward" in module.__dict__ for module in family.main.modules())
 
 
-# --- the knobs -------------------------------------------------------------------------------------------------------
+# --- the knobs ---
 
 
 def test_several_taps_are_their_mean():
@@ -278,7 +279,8 @@ def test_cosine_is_the_angle_of_each_sample():
 
 def test_cosine_survives_the_zero_at_the_start():
     family, side, decoders, batch = _setup(trained=False)
-    loss = arm_loss(family, side, decoders, batch, replace(LISA, distance="cosine"), 0.2, prior(family, batch))
+    settings = replace(LISA, distance="cosine")
+    loss = arm_loss(family, side, decoders, batch, settings, 0.2, prior(family, batch))
     loss.total.backward()
     assert loss.alignment == 1
     assert loss.ratio == 1
@@ -352,7 +354,7 @@ def test_mixed_precision_shares_exactly_too(weight):
 
 
 def test_no_tap_or_a_decoder_of_another_size_is_refused():
-    family, side, decoders, batch = _setup()
+    family, side, _, batch = _setup()
     free = prior(family, batch)
     with pytest.raises(LisaError, match="at least one tap"):
         arm_loss(family, side, {}, batch, LISA, 0.2, free)

@@ -101,7 +101,7 @@ def _check_class(cls: Any, config: dict[str, Any], place: str) -> None:
     """Refuse another class by its config, before a network of the wrong size is made."""
     name = config.get("_class_name")
     if name != cls.__name__:
-        raise LisaError(f"{place} holds a {name}, but a {cls.__name__} is needed: choose another.")
+        raise LisaError(f"{place} holds the class {name}, but {cls.__name__} is needed: choose another.")
 
 
 def _failure(cls: Any, place: str, local: bool) -> str:

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from diffusers import (
     ControlNetModel,
@@ -21,6 +20,7 @@ from PIL import Image
 
 from lisa.errors import LisaError
 from lisa.families.base import FAMILIES, load_family
+from tests import tiny
 
 
 @pytest.fixture(params=tiny.KINDS)
@@ -47,7 +47,7 @@ def _one_sentence(caught):
     return text
 
 
-# --- control ---------------------------------------------------------------------------------------------------------
+# --- control ---
 
 
 def test_control_changes_nothing_at_the_start(family):
@@ -119,7 +119,7 @@ def test_what_does_not_belong_together_is_refused(family):
         family.predict(x_t, t, batch.text, side, batch.condition, taps=["down_99"])
 
 
-# --- side networks ---------------------------------------------------------------------------------------------------
+# --- side networks ---
 
 
 def test_a_new_side_network_follows_from_its_seed_and_leaves_the_random_state_alone(family):
@@ -132,7 +132,8 @@ def test_a_new_side_network_follows_from_its_seed_and_leaves_the_random_state_al
     assert differing
     assert all(name.startswith("controlnet_cond_embedding") for name in differing)
     main = family.main.state_dict()
-    copied = [name for name in one if name.startswith(("conv_in", "down_blocks", "mid_block", "time_embedding"))]
+    parts = ("conv_in", "down_blocks", "mid_block", "time_embedding")
+    copied = [name for name in one if name.startswith(parts)]
     assert all(torch.equal(one[name], main[name]) for name in copied)
 
 
@@ -214,7 +215,7 @@ def _wider(folder):
         (lambda folder: _saved_side(folder, "scenes-unet"), "in_channels is 8, but must be 4"),
         (_wider, "block_out_channels is (8, 16, 16, 32), but must be (8, 16, 16, 16)"),
         (lambda folder: _saved_side(folder, conditioning_embedding_out_channels=(8, 16)), "2 times"),
-        (_transformer, "holds a SD3ControlNetModel, but a ControlNetModel is needed"),
+        (_transformer, "holds the class SD3ControlNetModel, but ControlNetModel is needed"),
         (_pickled, "safetensors"),
         (_torch_saved, "safetensors"),
         (_bin_only, "safetensors"),
@@ -232,7 +233,7 @@ def test_a_side_network_that_does_not_fit_is_one_sentence(tmp_path, make, words)
     assert str(tmp_path) in str(caught.value)
 
 
-# --- loading the family ----------------------------------------------------------------------------------------------
+# --- loading the family ---
 
 
 def test_the_list_of_families_needs_no_torch():
@@ -241,8 +242,8 @@ def test_the_list_of_families_needs_no_torch():
         "print([s.name for s in FAMILIES.values() if isinstance(s.installed(), str)],"
         "{'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.strip() == "['scenes-unet', 'sd15', 'sd21'] set()"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "['scenes-unet', 'sd15', 'sd21'] set()"
 
 
 def test_what_is_missing_is_said_in_one_sentence(tmp_path, copy):
@@ -271,6 +272,9 @@ def test_a_safety_checker_in_the_folder_is_not_loaded(copy):
     assert load_family("sd15", str(copy)).pipeline().safety_checker is None
 
 
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
 def _replaced(folder, part, kind):
     shutil.rmtree(folder / part)
     shutil.copytree(tiny.folder(kind) / part, folder / part)
@@ -279,16 +283,14 @@ def _replaced(folder, part, kind):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        *((lambda folder, p=part: shutil.rmtree(folder / p), f"has no folder {part}") for part in (
-            "unet", "vae", "text_encoder", "tokenizer", "scheduler",
-        )),
-        (lambda folder: (folder / "unet" / "config.json").unlink(), "unet holds no UNet2DConditionModel"),
-        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "unet holds no UNet2DConditionModel"),
-        (lambda folder: _weights(folder / "vae").write_bytes(b"x" * 999), "vae holds no AutoencoderKL"),
-        (lambda folder: _weights(folder / "text_encoder").write_bytes(pickle.dumps({})), "CLIPTextModel"),
-        (lambda folder: _weights(folder / "text_encoder").unlink(), "CLIPTextModel"),
+        *((lambda folder, p=part: shutil.rmtree(folder / p), f"no folder {part}") for part in PARTS),
+        (lambda folder: (folder / "unet" / "config.json").unlink(), "no UNet2DConditionModel"),
+        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "no UNet2DConditionModel"),
+        (lambda folder: _weights(folder / "vae").write_bytes(b"x" * 999), "no AutoencoderKL"),
+        (lambda folder: _weights(folder / "text_encoder").write_bytes(pickle.dumps({})), "no CLIPTextModel"),
+        (lambda folder: _weights(folder / "text_encoder").unlink(), "no CLIPTextModel"),
         (lambda folder: _replaced(folder, "vae", "scenes-unet"), "in_channels is 4, but the vae's"),
-        (lambda folder: shutil.copy(folder / "vae" / "config.json", folder / "unet"), "holds a AutoencoderKL"),
+        (lambda folder: shutil.copy(folder / "vae" / "config.json", folder / "unet"), "class AutoencoderKL, but UNet"),
     ],
 )  # fmt: skip
 def test_a_damaged_pipeline_is_one_sentence(copy, damage, words):
@@ -325,7 +327,7 @@ def test_a_scheduler_of_an_unknown_kind_is_one_sentence(copy):
     _one_sentence(caught)
 
 
-# --- images, text, pipelines -----------------------------------------------------------------------------------------
+# --- images, text, pipelines ---
 
 
 def test_latents_are_the_scaled_mode_or_a_repeatable_draw(family):

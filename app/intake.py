@@ -1,0 +1,123 @@
+"""Images that come from outside: read safely, or refused with a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import FileData, ImageData
+from PIL import Image
+
+from app.guard import plain_error
+from lisa.annotators.images import MAX_PIXELS, load_rgb
+from lisa.errors import LisaError
+
+CANVAS = 512
+PEN = 8
+
+
+class SafeImage(gr.Image):
+    """gr.Image whose uploads are read by ``load_rgb``; Gradio's own reading clips, crops alpha and crashes."""
+
+    is_template = True  # else the browser looks for a custom component of this name
+
+    def preprocess(self, payload: ImageData | None) -> Image.Image | None:
+        """Read the upload as 8-bit RGB."""
+        if payload is None:
+            return None
+        if not payload.path:
+            raise plain_error("This is no image file: upload a PNG, JPEG or WebP.")
+        try:
+            return load_rgb(payload.path)
+        except LisaError as error:
+            raise plain_error(error) from error
+
+
+class Canvas(gr.ImageEditor):
+    """A sheet of white paper with a black pen; its value is read by ``read_drawing``."""
+
+    is_template = True
+
+    def convert_and_format_image(self, file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:
+        """Read one layer, but only after its header promised a sensible size."""
+        if file is None:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(BytesIO(file) if isinstance(file, bytes) else file.path) as image:
+                    if image.width * image.height > MAX_PIXELS:
+                        raise plain_error(f"The drawing is larger than {MAX_PIXELS // 10**6} million pixels.")
+                    return image.convert("RGBA")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise plain_error("The drawing cannot be read: clear it and draw again.") from error
+
+
+def canvas(**details: Any) -> Canvas:
+    """Make the sheet of paper.
+
+    Args:
+        **details: further arguments of gr.ImageEditor.
+    """
+    return Canvas(
+        type="pil",
+        format="png",
+        canvas_size=(CANVAS, CANVAS),
+        fixed_canvas=True,
+        brush=gr.Brush(colors=["#000000"], default_size=PEN, color_mode="fixed"),
+        eraser=gr.Eraser(default_size=4 * PEN),
+        layers=False,
+        sources=[],
+        transforms=(),
+        **details,
+    )
+
+
+def read_drawing(value: dict[str, Any] | None) -> Image.Image:
+    """Turn pen strokes into the look of an edge map: white lines on black.
+
+    Args:
+        value: what the Canvas gives: "layers" of RGBA images whose alpha is above 0 on strokes only.
+
+    Returns:
+        RGB, of the canvas' size.
+
+    Raises:
+        LisaError: if nothing has been drawn.
+    """
+    layers = (value or {}).get("layers") or []
+    strokes = [np.asarray(layer.convert("RGBA"))[..., 3] for layer in layers if layer is not None]
+    ink = np.maximum.reduce([alpha for alpha in strokes if alpha.shape == strokes[0].shape]) if strokes else None
+    if ink is None or not ink.any():
+        raise LisaError("The drawing is empty: draw a few lines first.")
+    return Image.fromarray(np.repeat(ink[..., None], 3, axis=2))
+
+
+def looks_like_map(image: Image.Image) -> bool:
+    """Guess whether a picture is a condition map already: edges, depth, a skeleton, flat regions or normals.
+
+    Args:
+        image: RGB.
+    """
+    if min(image.size) < 16:
+        return False
+    pixels = np.asarray(image.resize((128, 128), Image.Resampling.NEAREST).convert("RGB"), dtype=np.int16)
+    bright = pixels.max(axis=2)
+    grey = (bright - pixels.min(axis=2) <= 8).mean() > 0.99
+    mostly_black = (bright <= 16).mean() > 0.7
+    return bool(grey or mostly_black or _is_flat(pixels) or _is_normal_map(pixels))
+
+
+def _is_flat(pixels: np.ndarray) -> bool:
+    """Whether a dozen exact colours make up nearly the whole picture, as in a segmentation."""
+    counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)[1]
+    return np.sort(counts)[-12:].sum() > 0.97 * counts.sum()
+
+
+def _is_normal_map(pixels: np.ndarray) -> bool:
+    """Whether nearly every colour is a vector of length one, as (normal + 1) / 2."""
+    length = np.linalg.norm(pixels / 127.5 - 1.0, axis=2)
+    return (np.abs(length - 1.0) < 0.1).mean() > 0.9

@@ -1,0 +1,38 @@
+"""What the tabs have in common: the page, the row of tabs, and the map that one hands to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+from PIL import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """A condition map on its way to the Compare tab. Compared by identity, so that each handing over counts.
+
+    Attributes:
+        map: RGB image.
+        condition: kind of map, such as "depth"; empty when it is not known.
+        caption: prompt that goes with it; empty keeps the present one.
+    """
+
+    map: Image.Image
+    condition: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Handed to every tab's build().
+
+    Attributes:
+        page: the page, for what happens when it is opened.
+        tabs: the row of tabs; their ids are the names of their modules.
+        carried: state that holds a ``Carried`` or None; the Compare tab listens to its change.
+    """
+
+    page: gr.Blocks
+    tabs: gr.Tabs
+    carried: gr.State

@@ -1,0 +1,104 @@
+"""Generation: paired, batch independent, the same as plain diffusers, and PNGs that know how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler
+from PIL import Image, PngImagePlugin
+
+from lisa.errors import LisaError
+from lisa.generate import initial_noise, paired_images, read_settings, sample, save_png
+from lisa.settings import GenerateSettings
+from tests import tiny
+
+KIND = "scenes-unet"
+SETTINGS = GenerateSettings(prompt="a red cube", steps=3, seed=5, guidance=3.0)
+
+
+@pytest.fixture(scope="module")
+def family():
+    return tiny.family(KIND)
+
+
+@pytest.fixture(scope="module")
+def side(family):
+    return tiny.open_control(family.new_side(0)).eval()
+
+
+@pytest.fixture
+def condition():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[16:48, 16:48] = 255
+    return Image.fromarray(pixels)
+
+
+def test_the_image_is_that_of_the_stock_pipeline(family, side, condition, tmp_path):
+    (ours,) = paired_images(family, {"lisa": side}, condition, SETTINGS)
+    side.save_pretrained(tmp_path / "side")
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(
+        tiny.folder(KIND), controlnet=ControlNetModel.from_pretrained(tmp_path / "side"), safety_checker=None
+    )
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, algorithm_type="dpmsolver++")
+    theirs = pipe(
+        "a red cube", image=condition, num_inference_steps=3, guidance_scale=3.0, height=64, width=64,
+        generator=torch.Generator().manual_seed(5),
+    ).images[0]  # fmt: skip
+    assert np.array_equal(np.asarray(ours.image), np.asarray(theirs))
+
+
+def test_a_seed_gives_the_same_image_whatever_is_made_with_it(family, side, condition):
+    alone = next(paired_images(family, {"lisa": side}, condition, replace(SETTINGS, seed=6)))
+    many = list(paired_images(family, {"baseline": side, "lisa": side}, condition, replace(SETTINGS, count=3)))
+    assert [(image.seed, image.arm) for image in many[:3]] == [(5, "baseline"), (5, "lisa"), (6, "baseline")]
+    assert np.array_equal(np.asarray(alone.image), np.asarray(many[3].image))
+    assert np.array_equal(np.asarray(many[0].image), np.asarray(many[1].image))
+    assert not np.array_equal(np.asarray(many[0].image), np.asarray(many[2].image))
+
+
+def test_strength_zero_is_no_control(family, side, condition):
+    (image,) = paired_images(family, {"lisa": side}, condition, replace(SETTINGS, strength=0.0))
+    plain: StableDiffusionPipeline = family.pipeline(None)
+    noise = initial_noise(family, 5, 64, 64)
+    expected = plain("a red cube", num_inference_steps=3, guidance_scale=3.0, height=64, width=64, latents=noise).images[0]
+    assert np.array_equal(np.asarray(image.image), np.asarray(expected))
+
+
+def test_control_acts_and_progress_counts_every_step(family, side, condition):
+    seen = []
+    images = list(paired_images(family, {"a": side, "b": side}, condition, SETTINGS, lambda *x: seen.append(x)))
+    assert seen == [(i, 6) for i in range(1, 7)]
+    other = Image.new("RGB", (64, 64))
+    assert not np.array_equal(np.asarray(images[0].image), np.asarray(next(paired_images(family, {"a": side}, other, SETTINGS)).image))
+
+
+def test_png_round_trip(family, side, condition, tmp_path):
+    (image,) = paired_images(family, {"lisa": side}, condition, SETTINGS)
+    save_png(image, tmp_path / "image.png")
+    assert read_settings(tmp_path / "image.png") == replace(SETTINGS, arms="lisa", width=0, height=0)
+
+
+@pytest.mark.parametrize("text", [None, "no json", "[]", '{"prompt": "x", "surprise": 1}', '{"steps": 0}', '{"steps": NaN}'])
+def test_foreign_and_damaged_pngs_are_one_sentence(tmp_path, text):
+    info = PngImagePlugin.PngInfo()
+    if text is not None:
+        info.add_text("lisa", text)
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=info)
+    with pytest.raises(LisaError):
+        read_settings(tmp_path / "x.png")
+
+
+def test_a_size_that_does_not_fit_is_one_sentence(family, side, condition):
+    with pytest.raises(LisaError, match="multiples of 8"):
+        next(paired_images(family, {"lisa": side}, condition, replace(SETTINGS, width=100, height=64)))
+
+
+def test_batches_and_single_images_agree_closely(family, side, condition):
+    noise = torch.cat([initial_noise(family, seed, 64, 64) for seed in (1, 2)])
+    both = sample(family, side, [condition] * 2, ["a", "b"], noise, SETTINGS)
+    alone = sample(family, side, [condition], ["b"], noise[1:], SETTINGS)
+    assert np.abs(np.asarray(both[1], int) - np.asarray(alone[0], int)).max() <= 2
