@@ -57,15 +57,16 @@ def control(cls: type, name: str, **details: Any) -> gr.components.Component:
     Args:
         cls: settings class.
         name: its field.
-        **details: further arguments of the component; they come before what the option says.
+        **details: further arguments of the component, which come before what the option says;
+            "choices" makes a Choice of any text.
 
     Returns:
         A Choice, Checkbox, Slider, Number or Textbox.
     """
     declared, hint, default = next((o, h, d) for field, o, h, d in options(cls) if field == name)
     details = {"label": declared.label or name, "info": _info(declared), "value": default, **details}
-    if declared.choices:
-        return Choice(choices=list(declared.choices), **details)
+    if declared.choices or "choices" in details:
+        return Choice(**{"choices": list(declared.choices), **details})
     if hint is bool:
         return gr.Checkbox(**details)
     if hint is str:

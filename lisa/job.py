@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from PIL import Image
 
@@ -42,9 +43,7 @@ class Job:
     def __init__(self, settings: TrainSettings, folder: Path, report: Report | None = None) -> None:
         self.settings, self.report = settings, report
         self.run = _open_or_create(settings, folder)
-        self.accelerator = Accelerator(
-            mixed_precision=settings.precision, cpu=settings.device == "cpu", gradient_accumulation_steps=1
-        )
+        self.accelerator = _accelerator(settings)
         self.stop_asked = False
 
     @property
@@ -168,6 +167,22 @@ class Job:
             )
 
 
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    """Device and precision of the settings; "auto" takes what accelerate finds, or what its launcher says."""
+    kind, _, number = settings.device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps"):
+        raise LisaError(f"The device is {settings.device[:40]!r}: use auto, cpu, cuda, cuda:1 or mps.")
+    if kind in ("cuda", "mps") and not getattr(torch, kind).is_available():
+        raise LisaError(f"The device {settings.device} is not available here: use auto or cpu.")
+    if number:
+        if not number.isdigit() or int(number) >= torch.cuda.device_count():
+            raise LisaError(
+                f"There is no device {settings.device[:40]!r} among {torch.cuda.device_count()}: choose another."
+            )
+        torch.cuda.set_device(int(number))
+    return Accelerator(mixed_precision=settings.precision, cpu=kind == "cpu")
+
+
 def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:
     """Images of every arm for one validation sample, with the same noise, under the condition's name the condition."""
     validation: TrainingData = trainer.validation
@@ -202,8 +217,6 @@ def _due(step: int, every: int, last: bool) -> bool:
 
 
 def _flag(value: bool, accelerator: Accelerator) -> Any:
-    import torch
-
     return torch.tensor(int(value), device=accelerator.device)
 
 

@@ -60,7 +60,7 @@ class LossBreakdown:
 
     def numbers(self) -> dict[str, float]:
         """Read the five losses as floats, by name."""
-        return {field.name: float(getattr(self, field.name)) for field in fields(self)}
+        return {field.name: getattr(self, field.name).item() for field in fields(self)}
 
 
 @torch.no_grad()

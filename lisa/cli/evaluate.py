@@ -38,14 +38,24 @@ def run(arguments: argparse.Namespace) -> None:
     quiet_libraries()
     judge = ROOT / "checkpoints" / "scenes-unet"
     rows = evaluate(arguments.run_folder, arguments.count, arguments.sampling_steps, tuple(arguments.at), judge, bars())
-    for row in rows:
-        print(_line(row))
+    print("\n".join(markdown(rows)))
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """A Markdown table of the rows; differences are paired, with 95 % intervals, against the first arm."""
+    header = f"| step | arm | validation loss | difference | {rows[0]['measure']} | difference |"
+    return [header, "| --- | --- | --- | --- | --- | --- |", *map(_line, rows)]
 
 
 def _line(row: dict) -> str:
-    line = f"step {row['step']:6d}  {row['arm']:12s} loss {row['loss']:.5f}  {row['measure']} {row['fidelity']:.4f}"
-    for key in ("loss", "fidelity"):
-        if f"{key}_difference" in row:
-            low, high = row[f"{key}_interval"]
-            line += f"  {key} {row[f'{key}_difference']:+.5f} [{low:+.5f}, {high:+.5f}]"
-    return line
+    cells = [str(row["step"]), row["arm"]]
+    for key, digits in (("loss", 5), ("fidelity", 4)):
+        cells += [f"{row[key]:.{digits}f}", _difference(row, key, digits)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _difference(row: dict, key: str, digits: int) -> str:
+    if f"{key}_difference" not in row:
+        return ""
+    low, high = row[f"{key}_interval"]
+    return f"{row[f'{key}_difference']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"

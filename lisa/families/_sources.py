@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from lisa.errors import LisaError
+
+if TYPE_CHECKING:
+    import torch
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 # What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
@@ -62,7 +66,7 @@ def is_folder(source: str, revision: str = "") -> bool:
     return False
 
 
-def load_part(cls: Any, source: str, revision: str = "", part: str = "") -> Any:
+def load_part(cls: Any, source: str, revision: str, part: str = "", dtype: torch.dtype | None = None) -> Any:
     """Load one part with its class's from_pretrained; weights only as safetensors, and complete.
 
     Args:
@@ -70,6 +74,7 @@ def load_part(cls: Any, source: str, revision: str = "", part: str = "") -> Any:
         source: Folder or hub id.
         revision: Revision of a hub repository.
         part: Subfolder; empty for the source itself.
+        dtype: Floating-point type of a network; None for parts without weights.
 
     Returns:
         The part.
@@ -82,19 +87,33 @@ def load_part(cls: Any, source: str, revision: str = "", part: str = "") -> Any:
     if local and not Path(place).is_dir():
         raise LisaError(f"{source} has no folder {part}: give a pipeline folder written by save_pretrained.")
     where = {"revision": revision or None, **({"subfolder": part} if part else {})}
-    network = hasattr(cls, "forward")
     try:
-        if network and hasattr(cls, "load_config"):
-            _check_class(cls, cls.load_config(source, **where), place)
-        if not network:
+        if dtype is None:
             return cls.from_pretrained(source, **where)
-        loaded, info = cls.from_pretrained(source, use_safetensors=True, output_loading_info=True, **where)
+        if hasattr(cls, "load_config"):
+            _check_class(cls, cls.load_config(source, **where), place)
+        with _default_dtype_kept():
+            network, info = cls.from_pretrained(
+                source, use_safetensors=True, output_loading_info=True, dtype=dtype, **where
+            )
     except LisaError:
         raise
     except _LOAD_ERRORS as error:
         raise LisaError(_failure(cls, place, local)) from error
     _check_complete(info, place)
-    return loaded
+    return network
+
+
+@contextlib.contextmanager
+def _default_dtype_kept() -> Iterator[None]:
+    """Undo what diffusers leaves behind when a network in half precision cannot be made from its config."""
+    import torch
+
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _check_class(cls: Any, config: dict[str, Any], place: str) -> None:

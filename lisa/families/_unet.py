@@ -86,10 +86,11 @@ class UNetFamily(Family):
         dtype: torch.dtype | None,
     ) -> UNetFamily:
         """Load a Stable Diffusion pipeline's parts, without its safety checker; as load_family()."""
-        parts = {part: load_part(kind, source, revision, part) for part, kind in _PARTS.items()}
-        for part in parts.values():
-            if isinstance(part, nn.Module):
-                part.to(device, dtype or torch.float32)
+        parts = {}
+        for name, kind in _PARTS.items():
+            network = issubclass(kind, nn.Module)
+            part = load_part(kind, source, revision, name, (dtype or torch.float32) if network else None)
+            parts[name] = part.to(device) if network else part
         return cls(spec, **parts)
 
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:
@@ -112,11 +113,11 @@ class UNetFamily(Family):
             # Not torch.manual_seed, which would also seed the accelerators, whose state is not restored here.
             torch.default_generator.manual_seed(seed)
             side = ControlNetModel.from_unet(self.main, **overrides)
-        return side.to(self.device, torch.float32).train()
+        return side.to(self.device).train()
 
     def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:
         """Load a ControlNet; as Family.load_side."""
-        side = load_part(ControlNetModel, str(source), revision)
+        side = load_part(ControlNetModel, str(source), revision, dtype=self.dtype)
         for name in _COMMON:
             seen, wanted = _plain(side.config[name]), _plain(self.main.config[name])
             if seen != wanted:
@@ -129,7 +130,7 @@ class UNetFamily(Family):
                 f"{source} does not fit {self.name}: it reads conditions {factor} times the latents' size, "
                 f"but must read {self.downscale} times."
             )
-        return side.to(self.device, self.dtype).requires_grad_(False).eval()
+        return side.to(self.device).requires_grad_(False).eval()
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

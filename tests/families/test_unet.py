@@ -23,9 +23,14 @@ from lisa.families.base import FAMILIES, load_family
 from tests import tiny
 
 
-@pytest.fixture(params=tiny.KINDS)
+@pytest.fixture(params=tiny.KINDS, scope="module")
 def family(request):
     return tiny.family(request.param)
+
+
+@pytest.fixture(scope="module")
+def sd15():
+    return tiny.family("sd15")
 
 
 @pytest.fixture
@@ -225,10 +230,10 @@ def _wider(folder):
         (lambda folder: None, "There is no folder"),
     ],
 )
-def test_a_side_network_that_does_not_fit_is_one_sentence(tmp_path, make, words):
+def test_a_side_network_that_does_not_fit_is_one_sentence(sd15, tmp_path, make, words):
     make(tmp_path / "side")
     with pytest.raises(LisaError) as caught:
-        tiny.family("sd15").load_side(tmp_path / "side")
+        sd15.load_side(tmp_path / "side")
     assert words in _one_sentence(caught)
     assert str(tmp_path) in str(caught.value)
 
@@ -309,7 +314,7 @@ def test_a_hub_id_without_a_network_is_one_sentence(name):
 
 
 def test_names_that_cannot_be_are_one_sentence(copy, tmp_path):
-    with pytest.raises(LisaError, match="did you mean sd15"):
+    with pytest.raises(LisaError, match="did you mean sd21 or sd15"):
         load_family("sd16")
     for source in (str(tmp_path / "nothing"), "no-slash", "../up", "a b/c", "x\ny/z"):
         with pytest.raises(LisaError, match="There is no folder") as caught:
@@ -401,11 +406,13 @@ def test_the_pipelines_are_the_ones_diffusers_makes_from_the_same_folders(family
     )
     stock.scheduler = DPMSolverMultistepScheduler.from_config(stock.scheduler.config)
     controlled = _image(family.pipeline(side), _condition())
-    assert np.array_equal(controlled, _image(stock, _condition()))
+    # torch's matmul takes another path, with other last bits, for linear projections whose weights are frozen.
+    tolerance = 1e-5 if family.name == "sd21" else 0
+    np.testing.assert_allclose(controlled, _image(stock, _condition()), rtol=0, atol=tolerance)
     free = StableDiffusionPipeline.from_pretrained(tiny.folder(family.name), safety_checker=None)
     free.scheduler = stock.scheduler
     uncontrolled = _image(family.pipeline())
-    assert np.array_equal(uncontrolled, _image(free))
+    np.testing.assert_allclose(uncontrolled, _image(free), rtol=0, atol=tolerance)
     assert not np.array_equal(controlled, uncontrolled)
 
 

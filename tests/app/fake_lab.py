@@ -1,0 +1,111 @@
+"""A lab without networks: real scenes and real annotators, and "generated" images that are known at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter, PngImagePlugin
+
+from lisa.errors import LisaError
+from lisa.lab import Example, FamilyView, Lab, PairView, SceneView
+from lisa.options import from_dict, to_dict
+from lisa.settings import GenerateSettings
+
+FAMILY = "scenes-unet"
+CONDITIONS = ("canny", "depth", "segmentation", "pose")
+STEPS = (200, 400, 1000, 2000, 4000)
+
+
+@dataclass(frozen=True)
+class FakeImage:
+    """Has the attributes of lisa.generate.GeneratedImage, which cannot be imported without torch."""
+
+    arm: str
+    seed: int
+    image: Image.Image
+    settings: dict[str, Any]
+    seconds: float
+
+
+@dataclass
+class FakeLab(Lab):
+    """Stands in for the facade.
+
+    Attributes:
+        asked: the settings and conditions of every generate() call.
+        failure: raised by the next generate() call.
+        finished_example: whether there is one for the first screen.
+    """
+
+    asked: list[tuple[GenerateSettings, Image.Image]] = field(default_factory=list)
+    failure: Exception | None = None
+    finished_example: bool = True
+    _drawn_from: dict[bytes, Image.Image] = field(default_factory=dict)
+
+    def families(self) -> tuple[FamilyView, ...]:
+        return (
+            FamilyView(FAMILY, "Scenes UNet", True, "", CONDITIONS, 128),
+            FamilyView("sd15", "Stable Diffusion 1.5", False, "Its weights are not on this computer.", (), 512),
+        )
+
+    def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
+        views = [
+            PairView(f"checkpoints/side/{name}", f"{name}, 4000 steps", FAMILY, name, ("baseline", "lisa"), STEPS)
+            for name in CONDITIONS
+        ]
+        views.append(
+            PairView("runs/trial", "depth, 60 steps (trial)", FAMILY, "depth", ("baseline", "lisa", "wide"), (30, 60))
+        )
+        return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
+
+    def render_scene(self, seed: int) -> SceneView:
+        scene = super().render_scene(seed)
+        self._drawn_from.update({image.tobytes(): scene.image for image in scene.maps.values()})
+        return scene
+
+    def generate(self, settings, condition, progress=None):
+        self.asked.append((settings, condition))
+        if self.failure:
+            failure, self.failure = self.failure, None
+            raise failure
+        arms = settings.arm_names()
+        if progress:
+            progress(0, 1, "loading models")
+            progress(len(arms) * settings.steps, len(arms) * settings.steps, "generating")
+        return tuple(self._imagine(settings, condition, arm) for arm in arms)
+
+    def _imagine(self, settings: GenerateSettings, condition: Image.Image, arm: str) -> FakeImage:
+        picture = self._drawn_from.get(condition.tobytes(), condition).resize((128, 128))
+        if arm == "baseline":
+            picture = picture.filter(ImageFilter.GaussianBlur(1.2)).transform(
+                (128, 128), Image.Transform.AFFINE, (1, 0.04, 3, 0, 1, -2)
+            )
+        noise = np.random.default_rng(settings.seed).normal(0, 6, (128, 128, 3))
+        pixels = (np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)
+        stored = to_dict(replace(settings, arms=arm))
+        return FakeImage(arm, settings.seed, Image.fromarray(pixels), stored, 1.25)
+
+    def save(self, image: FakeImage, path: Path) -> None:
+        info = PngImagePlugin.PngInfo()
+        info.add_text("lisa", json.dumps(image.settings))
+        image.image.save(path, pnginfo=info)
+
+    def settings_of(self, source: Path | Image.Image) -> GenerateSettings:
+        try:
+            with Image.open(source, formats=["PNG"]) as image:
+                data = json.loads(image.text["lisa"])
+        except (KeyError, OSError, ValueError) as error:
+            raise LisaError("This image carries no settings of the lab.") from error
+        return from_dict(GenerateSettings, data)
+
+    def example(self) -> Example | None:
+        if not self.finished_example:
+            return None
+        scene = self.render_scene(8)
+        settings = GenerateSettings(prompt=scene.caption, seed=7)
+        images = {arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")}
+        return Example(scene.maps["canny"], images, settings)
