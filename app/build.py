@@ -22,8 +22,8 @@ HOUR = 3600
 HEADER = """
 <header>
   <h1><i class="mark baseline"></i><i class="mark lisa"></i>LISA Lab</h1>
-  <p>A ControlNet makes a diffusion model follow edges, depth or a pose; <b class="lisa">LISA</b> adds one loss to its
-  training so that it learns this sooner, and here both draw the same picture from the same noise.</p>
+  <p><b class="lisa">LISA</b> adds one loss to the training of a ControlNet so that it learns to follow edges, depth or
+  a pose sooner; here it draws beside the plainly trained baseline, from the same noise.</p>
 </header>
 """
 

@@ -76,7 +76,8 @@ def control(cls: type, name: str, **details: Any) -> gr.components.Component:
 
 def knob_control(knob: Knob) -> gr.components.Component:
     """Make the component for one knob of an annotator: a Checkbox, Slider or Number."""
-    details = {"label": knob.label, "info": _info(Option(knob.help, unit=knob.unit)), "value": knob.default}
+    info = _info(Option(knob.help, unit=knob.unit))
+    details = {"label": knob.label, "info": info, "value": knob.default, "interactive": True}
     if isinstance(knob.default, bool):
         return gr.Checkbox(**details)
     return _number(knob.low, knob.high, knob.step, **details)
@@ -90,7 +91,8 @@ def _number(low: float | None, high: float | None, step: float | None, **details
 
 
 def _info(declared: Option) -> str:
-    return f"{declared.help}, in {declared.unit}." if declared.unit else f"{declared.help}."
+    named = not declared.unit or declared.unit in declared.help
+    return f"{declared.help}." if named else f"{declared.help}, in {declared.unit}."
 
 
 def validate(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:

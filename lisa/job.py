@@ -17,7 +17,14 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from lisa.checkpoint import load_arm, load_tensors, optimizer_tensors, restore_optimizer, save_arm, save_tensors
+from lisa.checkpoint import (
+    load_arm,
+    load_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    save_arm,
+    save_tensors,
+)
 from lisa.data import TrainingData, load_data
 from lisa.errors import LisaError
 from lisa.families.base import load_family

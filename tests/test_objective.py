@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import ControlNetModel, DDPMScheduler, StableDiffusionPipeline
-from torch import nn
 from torch.nn import functional
 
 from lisa.decoder import ScoreDecoder
@@ -19,27 +18,10 @@ from tests import tiny
 LISA = LisaSettings()
 
 
-def _decoders(family, side, names, width=8, trained=True):
-    taps = {tap.name: tap for tap in family.taps(side)}
-    torch.manual_seed(3)
-    decoders = nn.ModuleDict({
-        name: ScoreDecoder(taps[name].channels, taps[name].stride, family.latent_channels, width)
-        for name in names
-    })  # fmt: skip
-    for decoder in decoders.values() if trained else ():
-        nn.init.normal_(decoder.out.weight, std=0.1)
-        nn.init.normal_(decoder.out.bias, std=0.1)
-    return decoders
-
-
 def _setup(kind="sd21", names=("down_5",), **more):
-    family = tiny.family(kind)
+    family = tiny.cached_family(kind)
     side = tiny.open_control(family.new_side(0))
-    return family, side, _decoders(family, side, names, **more), tiny.batch(family)
-
-
-def _gradients(module):
-    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    return family, side, tiny.decoders(family, side, names, **more), tiny.batch(family)
 
 
 # --- the published method, written out with other means than the package's ---
@@ -99,11 +81,9 @@ def test_loss_and_gradients_equal_the_method_written_out():
     family, side, decoders, batch = _setup("sd21")
     d = decoders["down_5"]
     assert (d.channels, d.stride) == (16, 2)
-    copied = {
-        "w_time": d.time[0].weight, "b_time": d.time[0].bias, "w_1": d.blocks[0].weight, "b_1": d.blocks[0].bias,
-        "w_out": d.out.weight, "b_out": d.out.bias,
-    }  # fmt: skip
-    copied = {name: value.detach().clone() for name, value in copied.items()}
+    layers = {"time": d.time[0], "1": d.blocks[0], "out": d.out}
+    copied = {f"w_{name}": layer.weight.detach().clone() for name, layer in layers.items()}
+    copied |= {f"b_{name}": layer.bias.detach().clone() for name, layer in layers.items()}
     with family.shared():
         got = arm_loss(family, side, decoders, batch, LISA, 0.2, prior(family, batch))
     got.total.backward()
@@ -117,135 +97,6 @@ def test_loss_and_gradients_equal_the_method_written_out():
     torch.testing.assert_close(got.prior, alignment / ratio)
     for parameter, wanted in zip(side.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-6)
-
-
-# --- weight 0 is plain training ---
-
-
-def _plain_training(folder, weights, batches):
-    """Three steps of ControlNet training as diffusers' example script does it."""
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    pipe.unet.requires_grad_(False)
-    controlnet = ControlNetModel.from_unet(pipe.unet)
-    controlnet.load_state_dict(weights)
-    controlnet.train()
-    scheduler = DDPMScheduler.from_config(pipe.scheduler.config)
-    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=1e-3, weight_decay=0.01)
-    losses = []
-    for batch in batches:
-        noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
-        states = batch.text["states"]
-        down, mid = controlnet(
-            noisy, batch.timesteps, states, controlnet_cond=batch.condition, return_dict=False
-        )
-        prediction = pipe.unet(
-            noisy,
-            batch.timesteps,
-            states,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-            return_dict=False,
-        )[0]
-        velocity = scheduler.config.prediction_type == "v_prediction"
-        target = (
-            scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps) if velocity else batch.noise
-        )
-        loss = functional.mse_loss(prediction.float(), target.float(), reduction="mean")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return controlnet, losses
-
-
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("kind", ["sd15", "sd21"])
-def test_weight_zero_is_plain_training_bit_for_bit(kind, shared):
-    family = tiny.family(kind)
-    side = family.new_side(0)
-    weights = {name: value.clone() for name, value in side.state_dict().items()}
-    decoders = _decoders(family, side, ("down_5", "mid"), trained=False)
-    batches = [tiny.batch(family, size=3, seed=seed) for seed in range(3)]
-    reference, losses = _plain_training(tiny.folder(kind), weights, batches)
-    groups = [{"params": side.parameters()}, {"params": decoders.parameters()}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.01)
-    for batch, plain in zip(batches, losses, strict=True):
-        with family.shared() if shared else contextlib.nullcontext():
-            loss = arm_loss(family, side, decoders, batch, LISA, 0.0, prior(family, batch))
-        optimizer.zero_grad()
-        loss.total.backward()
-        optimizer.step()
-        assert torch.equal(loss.total.detach(), plain)
-    after = reference.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in side.state_dict().items())
-    assert not torch.equal(after["conv_in.weight"], weights["conv_in.weight"])  # three steps did move it
-    assert decoders["mid"].out.weight.abs().max() > 0  # and the probes did learn
-
-
-def test_a_weight_reaches_the_side_network_and_zero_does_not():
-    family, side, decoders, batch = _setup()
-    free = prior(family, batch)
-    plain = arm_loss(family, side, decoders, batch, LISA, 0.0, free)
-    lisa = arm_loss(family, side, decoders, batch, LISA, 0.5, free)
-    torch.testing.assert_close(lisa.total, plain.total + 0.5 * plain.alignment)
-    assert torch.equal(lisa.alignment, plain.alignment)
-    gradients = []
-    for loss in (plain, lisa):
-        side.zero_grad()
-        loss.total.backward()
-        gradients.append(_gradients(side))
-    assert not torch.equal(gradients[0]["conv_in.weight"], gradients[1]["conv_in.weight"])
-    behind = "mid_block.resnets.1.conv2.weight"  # comes after the tap
-    assert torch.equal(gradients[0][behind], gradients[1][behind])
-    assert all(parameter.grad is None for parameter in family.main.parameters())
-
-
-def test_alignment_reaches_the_trunk_while_the_zero_layers_are_shut():
-    family = tiny.family("sd15")
-    side = family.new_side(0)
-    decoders, batch = _decoders(family, side, ("down_5",)), tiny.batch(family)
-    for weight, reached in ((0.0, False), (0.2, True)):
-        side.zero_grad()
-        arm_loss(family, side, decoders, batch, LISA, weight, prior(family, batch)).total.backward()
-        assert (side.conv_in.weight.grad.abs().max() > 0) == reached
-
-
-# --- sharing ---
-
-
-def _all_arms(family, sides, decoders, batch, shared):
-    """Losses, gradients, and how often the encoder ran."""
-    runs = []
-    hook = family.main.down_blocks[0].resnets[0].register_forward_hook(lambda *_: runs.append(1))
-    for module in (*sides, *decoders):
-        module.zero_grad()
-    results = []
-    with family.shared() if shared else contextlib.nullcontext():
-        free = prior(family, batch)
-        for side, decoder, weight in zip(sides, decoders, (0.0, 0.2, 3.0), strict=True):
-            loss = arm_loss(family, side, decoder, batch, LISA, weight, free)
-            loss.total.backward()
-            results.append((loss.numbers(), _gradients(side), _gradients(decoder)))
-    hook.remove()
-    return free, results, len(runs)
-
-
-@pytest.mark.parametrize("kind", tiny.KINDS)
-def test_shared_equals_unshared_exactly_for_several_arms(kind):
-    family = tiny.family(kind)
-    sides = [tiny.open_control(family.new_side(0), seed=seed) for seed in range(3)]
-    decoders = [_decoders(family, side, ("down_3", "mid")) for side in sides]
-    batch = tiny.batch(family)
-    free, plain, runs = _all_arms(family, sides, decoders, batch, shared=False)
-    shared_free, shared, shared_runs = _all_arms(family, sides, decoders, batch, shared=True)
-    assert (runs, shared_runs) == (4, 1)
-    assert torch.equal(free, shared_free)
-    for (numbers, *gradients), (shared_numbers, *shared_gradients) in zip(plain, shared, strict=True):
-        assert numbers == shared_numbers
-        for one, other in zip(gradients, shared_gradients, strict=True):
-            assert one.keys() == other.keys()
-            assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert not any("forward" in module.__dict__ for module in family.main.modules())
 
 
 # --- the knobs ---
@@ -284,7 +135,7 @@ def test_cosine_survives_the_zero_at_the_start():
     loss.total.backward()
     assert loss.alignment == 1
     assert loss.ratio == 1
-    gradients = torch.cat([value.flatten() for value in _gradients(decoders).values()])
+    gradients = torch.cat([value.flatten() for value in tiny.gradients(decoders).values()])
     assert gradients.isfinite().all()
     assert 0 < gradients.abs().max() < 1e4
 
@@ -323,17 +174,17 @@ def test_the_breakdown_is_five_numbers_and_only_the_total_has_gradients():
 
 
 def test_a_frozen_network_in_bfloat16_gives_float32_losses_near_the_exact_ones():
-    exact = tiny.family("sd21")
+    exact = tiny.cached_family("sd21")
     half = tiny.family("sd21", dtype=torch.bfloat16)
     numbers = []
     for family in (exact, half):
         side = tiny.open_control(exact.new_side(0))
-        decoders, batch = _decoders(exact, side, ("down_5",)), tiny.batch(exact)
+        decoders, batch = tiny.decoders(exact, side, ("down_5",)), tiny.batch(exact)
         with family.shared():
             loss = arm_loss(family, side, decoders, batch, LISA, 0.2, prior(family, batch))
         assert loss.total.dtype == torch.float32
         loss.total.backward()
-        assert all(gradient.isfinite().all() for gradient in _gradients(side).values())
+        assert all(gradient.isfinite().all() for gradient in tiny.gradients(side).values())
         numbers.append(torch.tensor(list(loss.numbers().values())))
     torch.testing.assert_close(*numbers, rtol=0.05, atol=0.01)
 
@@ -348,7 +199,7 @@ def test_mixed_precision_shares_exactly_too(weight):
             loss = arm_loss(family, side, decoders, batch, LISA, weight, prior(family, batch))
         loss.total.backward()
         assert loss.total.dtype == torch.float32
-        results.append((loss.numbers(), _gradients(side)))
+        results.append((loss.numbers(), tiny.gradients(side)))
     assert results[0][0] == results[1][0]
     assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
 

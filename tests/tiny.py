@@ -7,6 +7,7 @@ import functools
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -17,12 +18,15 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from tokenizers import pre_tokenizers
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from lisa.families.base import load_family
+from lisa.decoder import ScoreDecoder
+from lisa.families.base import FAMILIES, load_family
 from lisa.objective import Batch
 
 KINDS = ("sd15", "sd21", "scenes-unet")
+EMBEDDED = "embedded"
 PIXELS = 64
 _TEXT = 16
 
@@ -35,6 +39,16 @@ def folder(kind: str) -> Path:
 def family(kind: str, **options):
     """A fresh family around the pipeline of that kind."""
     return load_family(kind, str(folder(kind)), **options)
+
+
+@functools.cache
+def cached_family(kind: str):
+    """A family that no test may change; also the embedded one, where its checkpoint is."""
+    if kind != EMBEDDED:
+        return family(kind)
+    if reason := FAMILIES.get("scenes-unet").installed():
+        pytest.skip(reason)
+    return load_family("scenes-unet")
 
 
 def pipeline(kind: str) -> StableDiffusionPipeline:
@@ -71,6 +85,26 @@ def open_control(side: ControlNetModel, std: float = 0.2, seed: int = 1) -> Cont
             if name.startswith(closed):
                 value.copy_(torch.randn(value.shape, generator=generator) * std)
     return side
+
+
+def decoders(made, side, names, width: int = 8, trained: bool = True) -> nn.ModuleDict:
+    """Score decoders for some taps; the trained ones do not start at zero."""
+    taps = {tap.name: tap for tap in made.taps(side)}
+    result = nn.ModuleDict()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for name in names:
+            tap = taps[name]
+            result[name] = ScoreDecoder(tap.channels, tap.stride, made.latent_channels, width)
+            if trained:
+                nn.init.normal_(result[name].out.weight, std=0.1)
+                nn.init.normal_(result[name].out.bias, std=0.1)
+    return result
+
+
+def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the gradients that a network has."""
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
 def batch(made, size: int = 2, seed: int = 0) -> Batch:

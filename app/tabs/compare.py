@@ -81,8 +81,8 @@ class Compare:
         settings = example.settings if example else GenerateSettings()
         pairs = lab.pairs(settings.family)
         pair = controls.find_pair(pairs, settings.run) or self._best(pairs, settings.condition)
-        self._draw_stage(example, pair)
         self._draw_prompt(settings)
+        self._draw_stage(example, pair)
         self._draw_settings(settings, pairs, pair)
         self._draw_expert(settings, pair)
         self._draw_close_up(example)
@@ -147,7 +147,7 @@ class Compare:
             )
             self.fields["run"] = controls.control(
                 GenerateSettings, "run", choices=controls.pair_choices(pairs), value=pair.id if pair else None,
-                label="Pair", info="Kind of condition and run that both networks come from.", min_width=150,
+                label="Pair", info="Condition and run of both networks.", min_width=150,
             )  # fmt: skip
             steps = controls.step_choices(pair)
             self.fields["checkpoint"] = controls.control(

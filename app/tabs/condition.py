@@ -64,7 +64,7 @@ class Condition:
         )  # fmt: skip
         frame = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
         with gr.Column() as scene:
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="scene-row"):
                 self.seed = controls.Number(
                     value=first.seed, minimum=0, maximum=SCENES - 1, step=1, label="Scene", info=f"{SCENE_SEED.help}.",
                     elem_id="scene-seed", min_width=160,
@@ -104,7 +104,7 @@ class Condition:
         self.map = gr.Image(first.maps["canny"], label="3. Condition map", format="png", type="pil", interactive=False,
                             elem_id="map", elem_classes="picture", buttons=["download", "fullscreen"],
                             alt_text="The condition map")  # fmt: skip
-        self.status = gr.Markdown("")
+        self.status = gr.Markdown("", elem_id="map-status")
         self.use = gr.Button("Use in Compare", variant="primary", elem_id="use")
         self.made = gr.State(Made(first.maps["canny"], "canny"))
 
@@ -181,6 +181,8 @@ class Condition:
             )
         width, height = made.map.size
         words = f"{made.condition.capitalize() or 'A'} map of {width} x {height} pixels."
+        if all(low == high for low, high in made.map.convert("RGB").getextrema()):
+            words += " It is blank: there is nothing of this kind in the picture."
         return made.map, words, self._twice(source, picture, annotator), made
 
     def annotate_live(self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any) -> Any:

@@ -123,7 +123,7 @@ class Family(ABC):
 
         Args:
             seed: Seed of what is not copied from the main network; the global random state is left alone.
-            overrides: Changes of its architecture, by the name of the diffusers argument.
+            **overrides: Changes of its architecture, by the name of the diffusers argument.
 
         Returns:
             The side network in float32, trainable, on the family's device.

@@ -1,0 +1,222 @@
+"""What a visitor sees and does, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+from PIL import Image
+
+from lisa.errors import LisaError
+
+pytestmark = pytest.mark.browser
+DONE = re.compile("Done in")
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator, "")
+
+
+def generate(page):
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.locator("#status")).to_contain_text(DONE)
+
+
+def open_condition(page):
+    page.get_by_role("tab", name="Condition").click()
+    page.locator("#map img").wait_for()
+
+
+def choose(page, label, option):
+    page.get_by_role("listbox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def natural_size(page, selector):
+    return page.locator(selector).evaluate("image => [image.naturalWidth, image.naturalHeight]")
+
+
+def test_the_first_screen_is_a_finished_example_and_one_obvious_button(browser, url):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    begin = time.monotonic()
+    page.goto(url)
+    button = page.get_by_role("button", name="Generate the pair")
+    button.wait_for()
+    for picture in ("#left-picture img", "#right-picture img", ".condition img"):
+        page.locator(picture).wait_for()
+    assert time.monotonic() - begin < 10
+    assert page.locator("h1").count() == 1
+    assert page.locator("button.primary:visible").count() == 1
+    for locator in (button, page.locator("#left-picture"), page.locator("#status")):
+        box = locator.bounding_box()
+        assert box["y"] + box["height"] <= 800
+    expect(page.locator("#status")).to_contain_text("A finished example")
+    page.close()
+
+
+def test_a_pair_replaces_the_example_and_can_be_downloaded_with_its_settings(page, lab, tmp_path):
+    before = page.locator("#right-picture img").get_attribute("src")
+    page.get_by_label("Seed", exact=True).fill("123")
+    generate(page)
+    assert page.locator("#right-picture img").get_attribute("src") != before
+    assert lab.asked[0][0].seed == 123
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download LISA").or_(page.get_by_role("button", name="Download LISA")).click()
+    assert download.value.suggested_filename == "lisa-seed-000123-lisa.png"
+    download.value.save_as(tmp_path / "pair.png")
+    with Image.open(tmp_path / "pair.png") as image:
+        assert json.loads(image.text["lisa"])["seed"] == 123
+    # The same file, given back, fills the form.
+    page.get_by_label("Seed", exact=True).fill("5")
+    page.get_by_role("button", name="Expert settings").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Take the settings from a PNG").click()
+    chooser.value.set_files(tmp_path / "pair.png")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("123")
+
+
+def test_a_map_travels_from_a_scene_to_a_pair_that_learned_its_kind(page, lab):
+    open_condition(page)
+    page.get_by_label("Scene", exact=True).fill("5")
+    page.get_by_label("Scene", exact=True).press("Enter")
+    expect(page.get_by_label("Caption")).to_have_value(lab.render_scene(5).caption)
+    choose(page, "2. Annotator", "Exact depth of the scene")
+    expect(page.locator("#map-status")).to_contain_text("Depth map")
+    page.get_by_role("button", name="Use in Compare").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(lab.render_scene(5).caption)
+    expect(page.get_by_role("listbox", name="Pair")).to_have_value("depth, 4000 steps")
+    generate(page)
+    settings, condition = lab.asked[-1]
+    assert settings.condition == "depth"
+    assert condition.tobytes() == lab.render_scene(5).maps["depth"].tobytes()
+
+
+def test_a_click_on_an_exact_map_takes_it(page):
+    open_condition(page)
+    page.locator("#maps button").filter(has_text="segmentation").click()
+    expect(page.locator("#map-status")).to_contain_text("Segmentation map")
+
+
+def test_knobs_belong_to_the_annotator_and_change_the_map_at_once(page):
+    open_condition(page)
+    low = page.get_by_role("spinbutton", name=re.compile("Low threshold"))
+    low.wait_for()
+    before = page.locator("#map img").get_attribute("src")
+    low.fill("10")
+    low.press("Enter")
+    expect(page.locator("#map img")).not_to_have_attribute("src", before)
+    choose(page, "2. Annotator", "Low resolution")
+    page.get_by_role("spinbutton", name=re.compile("Factor")).wait_for()
+    assert low.count() == 0
+    expect(page.locator("#map-status")).to_contain_text("Blur map")
+
+
+def test_an_annotator_that_is_not_here_says_why(page):
+    open_condition(page)
+    choose(page, "2. Annotator", "DWPose (not here yet)")
+    expect(page.locator("#about")).to_contain_text("mmcv")
+
+
+def test_an_uploaded_map_is_not_annotated_twice_without_a_word(page, lab, tmp_path):
+    lab.render_scene(3).maps["depth"].save(tmp_path / "depth.png")
+    open_condition(page)
+    page.get_by_label("Your own picture").check()
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "depth.png")
+    expect(page.locator("#twice")).to_contain_text("looks like a condition map already")
+    choose(page, "2. Annotator", "Already a condition map")
+    expect(page.locator("#twice")).not_to_contain_text("looks like")
+
+
+def test_a_drawing_becomes_white_lines_and_an_empty_one_a_sentence(page, lab):
+    open_condition(page)
+    page.get_by_label("A drawing").check()
+    canvas = page.locator("#drawing canvas").first
+    canvas.wait_for()
+    page.get_by_role("button", name="Make the map").click()
+    expect(page.get_by_text("The drawing is empty")).to_be_visible()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 3, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 20, steps=8)
+    page.mouse.up()
+    page.get_by_role("button", name="Make the map").click()
+    expect(page.locator("#map-status")).to_contain_text("Canny map")
+    page.get_by_role("button", name="Use in Compare").click()
+    generate(page)
+    low, high = lab.asked[-1][1].convert("L").getextrema()
+    assert (low, high) == (0, 255)
+    assert lab.asked[-1][1].size == (512, 512)
+
+
+def test_the_divider_and_the_overlay_follow_the_keyboard(page):
+    divider = page.locator("#divider input[type=range]")
+    top = page.locator("[data-testid=imageslider-image]").nth(1)
+    before = top.evaluate("image => image.style.clipPath")
+    divider.focus()
+    for _ in range(5):
+        divider.press("ArrowRight")
+    expect(top).not_to_have_css("clip-path", before)
+    over = page.locator("#overlay img").get_attribute("src")
+    page.locator("#opacity input[type=range]").focus()
+    page.locator("#opacity input[type=range]").press("Home")
+    expect(page.locator("#overlay img")).not_to_have_attribute("src", over)
+
+
+def test_earlier_training_steps_and_other_arms_can_be_chosen(page, lab):
+    choose(page, "Pair", "depth, 60 steps (trial)")
+    choose(page, "Training step", "30")
+    page.get_by_role("button", name="Expert settings").click()
+    choose(page, "Arm on the left", "wide")
+    generate(page)
+    settings = lab.asked[-1][0]
+    assert (settings.run, settings.checkpoint, settings.arms) == ("runs/trial", "step-000030", "wide,lisa")
+    expect(page.locator(".left .heading")).to_contain_text("Wide")
+
+
+def test_failures_are_one_sentence_and_nothing_is_lost(page, lab):
+    page.get_by_label("Prompt", exact=True).fill("a teapot")
+    lab.failure = LisaError("The checkpoint is of another family: choose one that fits.")
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.get_by_text("The checkpoint is of another family")).to_be_visible()
+    lab.failure = RuntimeError("mat1 and mat2 in /secret/path")
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.get_by_text("Something went wrong in the lab")).to_be_visible()
+    assert page.get_by_text("/secret/path").count() == 0
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a teapot")
+    expect(page.locator("#right-picture img")).to_be_visible()
+    generate(page)
+
+
+def test_a_wrong_number_is_told_at_its_field(page, lab):
+    page.get_by_label("Sampling steps").fill("5000")
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.get_by_text("must be a whole number, 1..1000 steps").first).to_be_visible()
+    assert not lab.asked
+
+
+def test_a_file_that_is_no_image_is_refused_with_a_sentence(page, tmp_path):
+    (tmp_path / "fake.png").write_text("not an image")
+    open_condition(page)
+    page.get_by_label("Your own picture").check()
+    page.locator("#upload input[type=file]").set_input_files(tmp_path / "fake.png")
+    expect(page.get_by_text("cannot be read as an image").first).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [{"width": 375, "height": 812}], ids=["phone"])
+def test_nothing_is_cut_off_on_a_phone(page, url, size, theme):
+    page.goto(f"{url}?__theme={theme}")
+    button = page.get_by_role("button", name="Generate the pair")
+    button.wait_for()
+    box = button.bounding_box()
+    assert box["y"] + box["height"] <= size["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    open_condition(page)
+    for source in ("Your own picture", "A drawing", "A rendered scene"):
+        page.get_by_label(source).check()
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
