@@ -16,7 +16,7 @@ from lisa.annotators.images import MAX_PIXELS, load_rgb
 from lisa.errors import LisaError
 
 CANVAS = 512
-PEN = 8
+PEN = 4  # radius in pixels of the canvas: a line of 2 pixels at 128 x 128
 
 
 class SafeImage(gr.Image):
@@ -62,13 +62,15 @@ def canvas(**details: Any) -> Canvas:
     Args:
         **details: further arguments of gr.ImageEditor.
     """
+    paper = Image.new("RGB", (CANVAS, CANVAS), "white")  # with a picture on it the pen is ready at once
     return Canvas(
+        {"background": paper, "layers": [], "composite": None},
         type="pil",
         format="png",
         canvas_size=(CANVAS, CANVAS),
         fixed_canvas=True,
         brush=gr.Brush(colors=["#000000"], default_size=PEN, color_mode="fixed"),
-        eraser=gr.Eraser(default_size=4 * PEN),
+        eraser=gr.Eraser(default_size=5 * PEN),
         layers=False,
         sources=[],
         transforms=(),

@@ -59,11 +59,6 @@ class Arm:
     def _decoder(self, tap: Tap, channels: int) -> ScoreDecoder:
         return ScoreDecoder(tap.channels, tap.stride, channels, self.lisa.width)
 
-    @property
-    def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds of this arm."""
-        return {"side": self.side, "decoders": self.decoders}
-
 
 class Trainer:
     """All arms of one run with their data; ``steps()`` trains them.
@@ -210,6 +205,7 @@ class Trainer:
 
 
 def _mean(parts: list[LossBreakdown]) -> dict[str, float]:
-    """Means over equal batches."""
+    """Means over equal batches; the ratio is weighed by its denominator, so that it is a quotient of sums."""
     rows = [part.numbers() for part in parts]
-    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+    return {**mean, "ratio": sum(row["ratio"] * row["prior"] for row in rows) / sum(row["prior"] for row in rows)}

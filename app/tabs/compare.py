@@ -158,7 +158,10 @@ class Compare:
                 self.fields["seed"] = controls.control(GenerateSettings, "seed", value=settings.seed)
                 self.random_seed = gr.Checkbox(label="New seed each time", container=False)
         with gr.Row(elem_classes="settings"):
-            for name in ("steps", "guidance", "strength"):
+            self.fields["steps"] = controls.control(
+                GenerateSettings, "steps", value=settings.steps, min_width=200, info="More steps take longer."
+            )
+            for name in ("guidance", "strength"):
                 self.fields[name] = controls.control(
                     GenerateSettings, name, value=getattr(settings, name), min_width=200
                 )
@@ -376,8 +379,12 @@ class Compare:
 
 
 def validate_form(condition: Any, random_seed: Any, left_arm: Any, right_arm: Any, **values: Any) -> list[dict]:
-    """Check the form before it queues, so that a mistake is shown at its field."""
-    return [gr.validate(True, "")] * 4 + controls.validate(GenerateSettings, values)
+    """Check the form before it queues: a mistake is shown at its field, which may be out of sight, and as a toast."""
+    verdicts = controls.validate(GenerateSettings, values)
+    for verdict in verdicts:
+        if not verdict["is_valid"]:
+            gr.Warning(verdict["message"])
+    return [gr.validate(True, "")] * 4 + verdicts
 
 
 def move_divider(position: float) -> gr.ImageSlider:
