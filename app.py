@@ -14,7 +14,7 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(description="LISA Lab in a browser")
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port (default: GRADIO_SERVER_PORT, else the first free from 7860)")
+    parser.add_argument("--port", type=int, help="port (default: GRADIO_SERVER_PORT, else from 7860)")
     parser.add_argument("--share", action="store_true", help="also make a public link through gradio.live")
     arguments = parser.parse_args()
 
@@ -23,7 +23,8 @@ def main() -> None:
     from app.build import build, launch
     from lisa.lab import Lab
 
-    launch(build(Lab()), server_name=arguments.host, server_port=arguments.port, share=arguments.share or None)
+    page = build(Lab())
+    launch(page, server_name=arguments.host, server_port=arguments.port, share=arguments.share or None)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,17 @@ HOUR = 3600
 HEADER = """
 <header>
   <h1><i class="mark baseline"></i><i class="mark lisa"></i>LISA Lab</h1>
-  <p><b class="lisa">LISA</b> adds one loss to the training of a ControlNet so that it learns to follow edges, depth or
-  a pose sooner; here it draws beside the plainly trained baseline, from the same noise.</p>
+  <p><b class="lisa">LISA</b> adds one loss to the training of a ControlNet so that it learns to follow edges,
+  depth or a pose sooner; here it draws beside the plainly trained baseline, from the same noise.</p>
 </header>
 """
 
 
 def find_tabs() -> list[ModuleType]:
     """Import every module in ``app/tabs`` and put them in the order they ask for.
+
+    Returns:
+        Modules with TITLE, ORDER and build(lab, shared).
 
     Raises:
         LisaError: if two tabs have the same title.

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lisa.annotators.base import Knob
-from lisa.errors import LisaError, unknown_name
+from lisa.errors import unknown_name
 from lisa.lab import AnnotatorView, FamilyView, PairView
 from lisa.options import Option, check_value, options
 
@@ -16,7 +16,7 @@ _LONGEST_SLIDER = 200  # positions; more of them cannot be hit with a finger
 
 
 class Number(gr.Number):
-    """gr.Number that hands its value on as it is: range and type are checked against the option, with its words."""
+    """gr.Number that hands its value on as it is; it is checked against its option, with the option's words."""
 
     is_template = True
 
@@ -36,14 +36,16 @@ class Slider(gr.Slider):
 
 
 class Choice(gr.Dropdown):
-    """gr.Dropdown for one text; whether the name exists is for the lab to say, which knows the nearest ones."""
+    """gr.Dropdown for one text; whether it exists is for the lab to say, which knows the nearest names."""
 
     is_template = True
 
     def preprocess(self, payload: Any) -> Any:
         """Give the text unchanged."""
         if payload is not None and not isinstance(payload, str):
-            raise gr.Error(f"{self.label} takes one name, not {type(payload).__name__}.", print_exception=False)
+            raise gr.Error(
+                f"{self.label} takes one name, not {type(payload).__name__}.", print_exception=False
+            )
         return payload
 
 
@@ -83,7 +85,9 @@ def knob_control(knob: Knob) -> gr.components.Component:
     return _number(knob.low, knob.high, knob.step, **details)
 
 
-def _number(low: float | None, high: float | None, step: float | None, **details: Any) -> gr.components.Component:
+def _number(
+    low: float | None, high: float | None, step: float | None, **details: Any
+) -> gr.components.Component:
     step = step or 1
     if low is None or high is None or (high - low) / step > 2 * _LONGEST_SLIDER:
         return Number(minimum=low, maximum=high, step=step, **details)
@@ -95,27 +99,21 @@ def _info(declared: Option) -> str:
     return f"{declared.help}." if named else f"{declared.help}, in {declared.unit}."
 
 
-def validate(cls: type, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Check form values one by one, so that a mistake is shown at its own field.
+def check_form(cls: type, values: Mapping[str, Any]) -> None:
+    """Check the values of a form under the labels that stand beside them.
+
+    Not a validator of Gradio's, which marks the field and says nothing: the field may be out of sight.
 
     Args:
         cls: settings class.
-        values: values by the name of their field, in the order of the form; other names pass.
+        values: values by the name of their field.
 
-    Returns:
-        One gr.validate() for each value.
+    Raises:
+        LisaError: for the first wrong value.
     """
-    declared = {name: (option, hint) for name, option, hint, _ in options(cls)}
-    return [_verdict(name, value, *declared[name]) if name in declared else gr.validate(True, "")
-            for name, value in values.items()]  # fmt: skip
-
-
-def _verdict(name: str, value: Any, declared: Option, hint: Any) -> dict[str, Any]:
-    try:
-        check_value(declared.label or name, value, hint, declared)
-    except LisaError as error:
-        return gr.validate(False, str(error))
-    return gr.validate(True, "")
+    for name, declared, hint, _ in options(cls):
+        if name in values:
+            check_value(declared.label or name, values[name], hint, declared)
 
 
 def family_choices(families: Iterable[FamilyView]) -> list[tuple[str, str]]:
@@ -128,11 +126,16 @@ def annotator_choices(views: Iterable[AnnotatorView], maps: Iterable[str] = ()) 
 
     Args:
         views: the annotators.
-        maps: names of the exact maps that the picture brings along; they come first, as "exact:NAME".
+        maps: names of the exact maps that the picture brings along.
+
+    Returns:
+        Title and name; the exact maps come first, as "exact:NAME".
     """
     names = {view.name for view in views}
     exact = [(f"Exact {name} of the scene", f"exact:{name}") for name in maps if name not in names]
-    return exact + [(view.title if view.available else f"{view.title} (not here yet)", view.name) for view in views]
+    return exact + [
+        (view.title if view.available else f"{view.title} (not here yet)", view.name) for view in views
+    ]
 
 
 def pair_choices(pairs: Iterable[PairView]) -> list[tuple[str, str]]:
@@ -152,7 +155,14 @@ def find_pair(pairs: Sequence[PairView], run: str) -> PairView | None:
 
 
 def find_annotator(views: Sequence[AnnotatorView], name: str) -> AnnotatorView:
-    """The annotator of that name.
+    """Look an annotator up.
+
+    Args:
+        views: the annotators.
+        name: the one that is wanted.
+
+    Returns:
+        The annotator of that name.
 
     Raises:
         LisaError: if there is none.

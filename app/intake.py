@@ -16,11 +16,18 @@ from lisa.annotators.images import MAX_PIXELS, load_rgb
 from lisa.errors import LisaError
 
 CANVAS = 512
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 PEN = 4  # radius in pixels of the canvas: a line of 2 pixels at 128 x 128
 
 
 class SafeImage(gr.Image):
-    """gr.Image whose uploads are read by ``load_rgb``; Gradio's own reading clips, crops alpha and crashes."""
+    """gr.Image whose uploads are read by ``load_rgb``; Gradio's own reading clips and crashes."""
 
     is_template = True  # else the browser looks for a custom component of this name
 
@@ -41,7 +48,7 @@ class Canvas(gr.ImageEditor):
 
     is_template = True
 
-    def convert_and_format_image(self, file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:
+    def convert_and_format_image(self, file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:  # noqa: ARG002
         """Read one layer, but only after its header promised a sensible size."""
         if file is None:
             return None
@@ -52,7 +59,7 @@ class Canvas(gr.ImageEditor):
                     if image.width * image.height > MAX_PIXELS:
                         raise plain_error(f"The drawing is larger than {MAX_PIXELS // 10**6} million pixels.")
                     return image.convert("RGBA")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except _UNREADABLE as error:
             raise plain_error("The drawing cannot be read: clear it and draw again.") from error
 
 
@@ -61,6 +68,9 @@ def canvas(**details: Any) -> Canvas:
 
     Args:
         **details: further arguments of gr.ImageEditor.
+
+    Returns:
+        The component.
     """
     paper = Image.new("RGB", (CANVAS, CANVAS), "white")  # with a picture on it the pen is ready at once
     return Canvas(
@@ -92,7 +102,11 @@ def read_drawing(value: dict[str, Any] | None) -> Image.Image:
     """
     layers = (value or {}).get("layers") or []
     strokes = [np.asarray(layer.convert("RGBA"))[..., 3] for layer in layers if layer is not None]
-    ink = np.maximum.reduce([alpha for alpha in strokes if alpha.shape == strokes[0].shape]) if strokes else None
+    ink = (
+        np.maximum.reduce([alpha for alpha in strokes if alpha.shape == strokes[0].shape])
+        if strokes
+        else None
+    )
     if ink is None or not ink.any():
         raise LisaError("The drawing is empty: draw a few lines first.")
     return Image.fromarray(np.repeat(ink[..., None], 3, axis=2))
@@ -103,6 +117,9 @@ def looks_like_map(image: Image.Image) -> bool:
 
     Args:
         image: RGB.
+
+    Returns:
+        A guess for a hint; never a reason to refuse the picture.
     """
     if min(image.size) < 16:
         return False
@@ -120,6 +137,7 @@ def _is_flat(pixels: np.ndarray) -> bool:
 
 
 def _is_normal_map(pixels: np.ndarray) -> bool:
-    """Whether nearly every colour is a vector of length one, as (normal + 1) / 2."""
+    """Whether nearly every colour is a unit vector, as (normal + 1) / 2; mid-grey is where no surface is."""
     length = np.linalg.norm(pixels / 127.5 - 1.0, axis=2)
-    return (np.abs(length - 1.0) < 0.1).mean() > 0.9
+    surface = length > 0.05
+    return surface.mean() > 0.1 and (np.abs(length[surface] - 1.0) < 0.1).mean() > 0.9

@@ -18,7 +18,12 @@ def theme() -> gr.themes.Base:
         neutral_hue=colors.stone,
         radius_size=gr.themes.sizes.radius_lg,
         # The semi-bold files that come with Gradio hold hardly any Latin letters; 700 is complete.
-        font=[gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif"],
+        font=[
+            gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)),
+            "ui-sans-serif",
+            "system-ui",
+            "sans-serif",
+        ],
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "monospace"],
     ).set(
         body_background_fill="*neutral_50",

@@ -191,6 +191,9 @@ class Lab:
         settings = check(settings)
         pair = self._find_pair(settings)
         step = _checkpoint_step(pair, settings.checkpoint)
+        if not settings.source:
+            trained = RunFolder(self.root / pair.id).settings()
+            settings = replace(settings, source=trained.get("source", ""), revision=trained.get("revision", ""))
         with self._lock:
             if progress:
                 progress(0, 1, "loading models")

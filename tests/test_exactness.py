@@ -38,9 +38,7 @@ def _plain_training(folder, side, batches):
     for batch in batches:
         noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
         states = batch.text["states"]
-        down, mid = controlnet(
-            noisy, batch.timesteps, states, controlnet_cond=batch.condition, return_dict=False
-        )
+        down, mid = controlnet(noisy, batch.timesteps, states, controlnet_cond=batch.condition, return_dict=False)
         prediction = pipe.unet(
             noisy,
             batch.timesteps,
@@ -50,9 +48,7 @@ def _plain_training(folder, side, batches):
             return_dict=False,
         )[0]
         velocity = scheduler.config.prediction_type == "v_prediction"
-        target = (
-            scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps) if velocity else batch.noise
-        )
+        target = scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps) if velocity else batch.noise
         loss = functional.mse_loss(prediction.float(), target.float(), reduction="mean")
         optimizer.zero_grad()
         loss.backward()

@@ -7,8 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import (
+    ControlNetModel,
+    DPMSolverMultistepScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+)
 from PIL import Image, PngImagePlugin
 
 from lisa.errors import LisaError
@@ -64,7 +68,9 @@ def test_strength_zero_is_no_control(family, side, condition):
     (image,) = paired_images(family, {"lisa": side}, condition, replace(SETTINGS, strength=0.0))
     plain: StableDiffusionPipeline = family.pipeline(None)
     noise = initial_noise(family, 5, 64, 64)
-    expected = plain("a red cube", num_inference_steps=3, guidance_scale=3.0, height=64, width=64, latents=noise).images[0]
+    expected = plain(
+        "a red cube", num_inference_steps=3, guidance_scale=3.0, height=64, width=64, latents=noise
+    ).images[0]
     assert np.array_equal(np.asarray(image.image), np.asarray(expected))
 
 
@@ -73,7 +79,9 @@ def test_control_acts_and_progress_counts_every_step(family, side, condition):
     images = list(paired_images(family, {"a": side, "b": side}, condition, SETTINGS, lambda *x: seen.append(x)))
     assert seen == [(i, 6) for i in range(1, 7)]
     other = Image.new("RGB", (64, 64))
-    assert not np.array_equal(np.asarray(images[0].image), np.asarray(next(paired_images(family, {"a": side}, other, SETTINGS)).image))
+    assert not np.array_equal(
+        np.asarray(images[0].image), np.asarray(next(paired_images(family, {"a": side}, other, SETTINGS)).image)
+    )
 
 
 def test_png_round_trip(family, side, condition, tmp_path):
@@ -82,7 +90,9 @@ def test_png_round_trip(family, side, condition, tmp_path):
     assert read_settings(tmp_path / "image.png") == replace(SETTINGS, arms="lisa", width=0, height=0)
 
 
-@pytest.mark.parametrize("text", [None, "no json", "[]", '{"prompt": "x", "surprise": 1}', '{"steps": 0}', '{"steps": NaN}'])
+@pytest.mark.parametrize(
+    "text", [None, "no json", "[]", '{"prompt": "x", "surprise": 1}', '{"steps": 0}', '{"steps": NaN}']
+)
 def test_foreign_and_damaged_pngs_are_one_sentence(tmp_path, text):
     info = PngImagePlugin.PngInfo()
     if text is not None:

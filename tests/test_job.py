@@ -63,7 +63,11 @@ def test_a_finished_run_holds_what_the_readme_names(settings, tmp_path):
     assert train == [(step, arm) for step in range(1, 5) for arm in ("baseline", "lisa")]
     assert {"control", "alignment", "ratio", "prior", "learning_rate", "seconds"} <= set(events[-3])
     assert [e["step"] for e in events if e["kind"] == "validation" and e["arm"] == "lisa"] == [0, 2, 4]
-    assert {p.name for p in (run.samples / "step-000004").iterdir()} == {"00-condition.png", "00-baseline.png", "00-lisa.png"}
+    assert {p.name for p in (run.samples / "step-000004").iterdir()} == {
+        "00-condition.png",
+        "00-baseline.png",
+        "00-lisa.png",
+    }
     side = ControlNetModel.from_pretrained(run.checkpoint_dir(4) / "lisa")
     assert side.config.block_out_channels == [8, 16, 16]
     assert (run.checkpoint_dir(4) / "lisa" / "decoder" / "down_3" / "decoder.safetensors").exists()

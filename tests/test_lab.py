@@ -61,7 +61,10 @@ def test_families_say_what_is_missing(lab):
 def test_generate_gives_a_pair_that_its_own_settings_reproduce(lab, condition):
     images = lab.generate(SETTINGS, condition)
     assert [image.arm for image in images] == ["baseline", "lisa"]
-    assert images[0].settings["checkpoint"] == "step-000002" and images[0].settings["run"] == "checkpoints/scenes-unet/canny"
+    assert (
+        images[0].settings["checkpoint"] == "step-000002"
+        and images[0].settings["run"] == "checkpoints/scenes-unet/canny"
+    )
     again = lab.generate(GenerateSettings(**images[1].settings), condition)
     assert len(again) == 1 and np.array_equal(np.asarray(again[0].image), np.asarray(images[1].image))
     earlier = lab.generate(replace(SETTINGS, checkpoint="step-000001"), condition)

@@ -61,9 +61,7 @@ def _before_zero_convolution(side, index, noisy, t, states, condition):
     parameters = dict(side.named_parameters())
     parameters[f"controlnet_down_blocks.{index}.weight"] = torch.eye(layer.weight.shape[0])[:, :, None, None]
     parameters[f"controlnet_down_blocks.{index}.bias"] = torch.zeros(layer.weight.shape[0])
-    outputs = torch.func.functional_call(
-        open_side, parameters, (noisy, t, states, condition), {"return_dict": False}
-    )
+    outputs = torch.func.functional_call(open_side, parameters, (noisy, t, states, condition), {"return_dict": False})
     return outputs[0][index]
 
 
@@ -87,9 +85,7 @@ def test_loss_and_gradients_equal_the_method_written_out():
     with family.shared():
         got = arm_loss(family, side, decoders, batch, LISA, 0.2, prior(family, batch))
     got.total.backward()
-    loss, control, alignment, ratio, gradients = _written_out(
-        tiny.folder("sd21"), side, copied, batch, weight=0.2
-    )
+    loss, control, alignment, ratio, gradients = _written_out(tiny.folder("sd21"), side, copied, batch, weight=0.2)
     torch.testing.assert_close(got.total, loss)
     torch.testing.assert_close(got.control, control)
     torch.testing.assert_close(got.alignment, alignment)
@@ -106,9 +102,7 @@ def test_several_taps_are_their_mean():
     family, side, decoders, batch = _setup(names=("down_1", "down_5", "mid"))
     free = prior(family, batch)
     every = arm_loss(family, side, decoders, batch, LISA, 0.2, free)
-    single = [
-        arm_loss(family, side, {name: decoder}, batch, LISA, 0.2, free) for name, decoder in decoders.items()
-    ]
+    single = [arm_loss(family, side, {name: decoder}, batch, LISA, 0.2, free) for name, decoder in decoders.items()]
     for field in ("alignment", "ratio"):
         mean = sum(getattr(one, field) for one in single) / 3
         torch.testing.assert_close(getattr(every, field), mean)

@@ -52,9 +52,7 @@ def test_an_unknown_name_lists_the_near_and_all_names():
 def package(tmp_path, monkeypatch):
     folder = tmp_path / "discovered_room"
     folder.mkdir()
-    (folder / "__init__.py").write_text(
-        "from lisa.registry import Registry\nTHINGS = Registry('thing', __name__)\n"
-    )
+    (folder / "__init__.py").write_text("from lisa.registry import Registry\nTHINGS = Registry('thing', __name__)\n")
     (folder / "one.py").write_text("from discovered_room import THINGS\nTHINGS.add('one', 1)\n")
     (folder / "_hidden.py").write_text("raise RuntimeError('must not be imported')\n")
     monkeypatch.syspath_prepend(tmp_path)

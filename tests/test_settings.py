@@ -201,9 +201,7 @@ def test_schedules_give_the_weight_they_promise():
     assert weights("cutoff", 4) == [2, 2, 2, 2, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "full", "zero"), [("warmup", 9, None), ("decay", 0, 100), ("cutoff", 49, 50)]
-)
+@pytest.mark.parametrize(("schedule", "full", "zero"), [("warmup", 9, None), ("decay", 0, 100), ("cutoff", 49, 50)])
 def test_schedule_steps_0_follows_the_length_of_the_run(schedule, full, zero):
     lisa = LisaSettings(weight=1.0, schedule=schedule)
     assert lisa.weight_at(full, 100) == 1.0

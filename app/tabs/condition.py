@@ -25,7 +25,9 @@ SOURCES = {"scene": "A rendered scene", "upload": "Your own picture", "draw": "A
 SCENES = 10_000
 LINES = "canny"  # what a drawing of lines comes closest to
 EMPTY = "The map appears here as soon as there is a picture."
-SCENE_SEED = Option("Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1)
+SCENE_SEED = Option(
+    "Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1
+)
 
 
 @dataclass(frozen=True)
@@ -59,51 +61,102 @@ class Condition:
 
     def _draw_sources(self, first: SceneView) -> None:
         self.source = gr.Radio(
-            [(title, name) for name, title in SOURCES.items()], value="scene", label="1. Picture", elem_id="source",
+            [(title, name) for name, title in SOURCES.items()],
+            value="scene",
+            label="1. Picture",
+            elem_id="source",
             info="Where the condition comes from.",
-        )  # fmt: skip
+        )
         frame = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
         with gr.Column() as scene:
             with gr.Row(elem_classes="scene-row"):
                 self.seed = controls.Number(
-                    value=first.seed, minimum=0, maximum=SCENES - 1, step=1, label="Scene", info=f"{SCENE_SEED.help}.",
-                    elem_id="scene-seed", min_width=160,
-                )  # fmt: skip
+                    value=first.seed,
+                    minimum=0,
+                    maximum=SCENES - 1,
+                    step=1,
+                    label="Scene",
+                    info=f"{SCENE_SEED.help}.",
+                    elem_id="scene-seed",
+                    min_width=160,
+                )
                 self.new_scene = gr.Button("New scene", min_width=120)
-            self.scene = gr.Image(first.image, label="Scene", show_label=False, interactive=False,
-                                  elem_id="scene", alt_text="The rendered scene", **frame)  # fmt: skip
+            self.scene = gr.Image(
+                first.image,
+                label="Scene",
+                show_label=False,
+                interactive=False,
+                elem_id="scene",
+                alt_text="The rendered scene",
+                **frame,
+            )
             self.maps = gr.Gallery(
-                self._gallery(first), label="Exact maps of the scene: choose one to use it", columns=3, height="auto",
-                format="png", allow_preview=False, interactive=False, elem_id="maps", object_fit="contain", buttons=[],
-            )  # fmt: skip
+                self._gallery(first),
+                label="Exact maps of the scene: choose one to use it",
+                columns=3,
+                height="auto",
+                format="png",
+                allow_preview=False,
+                interactive=False,
+                elem_id="maps",
+                object_fit="contain",
+                buttons=[],
+            )
         with gr.Column(visible=False) as upload:
-            self.upload = SafeImage(label="Picture", sources=["upload", "clipboard"], elem_id="upload",
-                                    placeholder="Drop a picture here, click to choose one, or paste it", **frame)  # fmt: skip
+            self.upload = SafeImage(
+                label="Picture",
+                sources=["upload", "clipboard"],
+                elem_id="upload",
+                placeholder="Drop a picture here, click to choose one, or paste it",
+                **frame,
+            )
         with gr.Column(visible=False) as draw:
             self.drawing = canvas(label="Drawing", elem_id="drawing")
-            gr.Markdown("Black lines on white paper become the white edges of a map. Prefer a keyboard? Choose "
-                        "*Your own picture* and upload the drawing.")  # fmt: skip
+            gr.Markdown(
+                "Black lines on white paper become the white edges of a map. Prefer a keyboard? Choose "
+                "*Your own picture* and upload the drawing."
+            )
         self.panels = dict(zip(SOURCES, (scene, upload, draw), strict=True))
-        self.caption = gr.Textbox(first.caption, label="Caption", max_lines=3, elem_id="caption",
-                                  info="Goes to the Compare tab as the prompt.")  # fmt: skip
+        self.caption = gr.Textbox(
+            first.caption,
+            label="Caption",
+            max_lines=3,
+            elem_id="caption",
+            info="Goes to the Compare tab as the prompt.",
+        )
 
     def _draw_map(self, first: SceneView) -> None:
         self.annotator = controls.Choice(
-            controls.annotator_choices(self.views, first.maps), value="canny", label="2. Annotator",
-            info="What turns the picture into a map.", elem_id="annotator",
-        )  # fmt: skip
+            controls.annotator_choices(self.views, first.maps),
+            value="canny",
+            label="2. Annotator",
+            info="What turns the picture into a map.",
+            elem_id="annotator",
+        )
         self.about = gr.Markdown(self._about("canny"), elem_id="about")
         self.knobs = gr.JSON({}, visible=False, label="knobs")
         self._draw_knobs()
         self.weights = gr.Textbox(
-            "", label="Weights", visible=False, max_lines=1, elem_id="weights",
+            "",
+            label="Weights",
+            visible=False,
+            max_lines=1,
+            elem_id="weights",
             info="Hub id or folder with the detector's weights; empty takes its own from the hub.",
-        )  # fmt: skip
+        )
         self.make = gr.Button("Make the map", elem_id="make")
         self.hint = gr.Markdown("", elem_id="twice")
-        self.map = gr.Image(first.maps["canny"], label="3. Condition map", format="png", type="pil", interactive=False,
-                            elem_id="map", elem_classes="picture", buttons=["download", "fullscreen"],
-                            alt_text="The condition map")  # fmt: skip
+        self.map = gr.Image(
+            first.maps["canny"],
+            label="3. Condition map",
+            format="png",
+            type="pil",
+            interactive=False,
+            elem_id="map",
+            elem_classes="picture",
+            buttons=["download", "fullscreen"],
+            alt_text="The condition map",
+        )
         self.status = gr.Markdown("", elem_id="map-status")
         self.use = gr.Button("Use in Compare", variant="primary", elem_id="use")
         self.made = gr.State(Made(first.maps["canny"], "canny"))
@@ -137,25 +190,30 @@ class Condition:
         outputs = [self.map, self.status, self.hint, self.made]
         live = {**quiet, "trigger_mode": "always_last", "concurrency_id": "annotate"}
         self.make.click(
-            guarded(self.annotate), inputs, outputs, api_name="annotate", concurrency_id="annotate",
-            concurrency_limit=2, show_progress_on=[self.map],
-        )  # fmt: skip
-        self.new_scene.click(lambda: secrets.randbelow(SCENES), None, [self.seed], **quiet)
-        self.seed.change(guarded(self.show_scene), [self.seed], [self.scene, self.maps, self.caption], **quiet).success(
-            guarded(self.annotate_live), inputs, outputs, **live
+            guarded(self.annotate),
+            inputs,
+            outputs,
+            api_name="annotate",
+            concurrency_id="annotate",
+            concurrency_limit=2,
+            show_progress_on=[self.map],
         )
+        self.new_scene.click(lambda: secrets.randbelow(SCENES), None, [self.seed], **quiet)
+        self.seed.change(
+            guarded(self.show_scene), [self.seed], [self.scene, self.maps, self.caption], **quiet
+        ).success(guarded(self.annotate_live), inputs, outputs, **live)
         self.source.input(
-            guarded(self.choose_source), [self.source, self.seed],
-            [*self.panels.values(), self.annotator, self.caption], **quiet,
-        )  # fmt: skip
+            guarded(self.choose_source),
+            [self.source, self.seed],
+            [*self.panels.values(), self.annotator, self.caption],
+            **quiet,
+        )
         self.maps.select(guarded(self.choose_exact), [self.seed], [self.annotator], **quiet)
         self.annotator.change(
             guarded(self.choose_annotator), [self.annotator], [self.about, self.knobs, self.weights], **quiet
         ).success(guarded(self.annotate_live), inputs, outputs, **live)
         gr.on([self.knobs.change, self.upload.change], guarded(self.annotate_live), inputs, outputs, **live)
-        self.use.click(
-            guarded(self.carry), [self.made, self.caption], [shared.carried, shared.tabs], **quiet
-        )
+        self.use.click(guarded(self.carry), [self.made, self.caption], [shared.carried, shared.tabs], **quiet)
 
     def annotate(
         self,
@@ -185,7 +243,9 @@ class Condition:
             words += " It is blank: there is nothing of this kind in the picture."
         return made.map, words, self._twice(source, picture, annotator), made
 
-    def annotate_live(self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any) -> Any:
+    def annotate_live(
+        self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any
+    ) -> Any:
         """Make the map after a change, unless a picture is missing or something would have to be downloaded."""
         if source == "draw" or (source == "upload" and upload is None):
             return None, EMPTY, "", None

@@ -57,9 +57,7 @@ def is_folder(source: str, revision: str = "") -> bool:
     """
     if Path(source).is_dir():
         if revision:
-            raise LisaError(
-                f"Revision {revision[:80]!r} is for hub repositories, but {source} is a folder: drop it."
-            )
+            raise LisaError(f"Revision {revision[:80]!r} is for hub repositories, but {source} is a folder: drop it.")
         return True
     if not _HUB_ID.fullmatch(source):
         raise LisaError(f"There is no folder {source[:200]!r}: give a folder or a hub id such as owner/name.")

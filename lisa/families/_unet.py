@@ -121,9 +121,7 @@ class UNetFamily(Family):
         for name in _COMMON:
             seen, wanted = _plain(side.config[name]), _plain(self.main.config[name])
             if seen != wanted:
-                raise LisaError(
-                    f"{source} does not fit {self.name}: its {name} is {seen}, but must be {wanted}."
-                )
+                raise LisaError(f"{source} does not fit {self.name}: its {name} is {seen}, but must be {wanted}.")
         factor = 2 ** (len(side.config.conditioning_embedding_out_channels) - 1)
         if factor != self.downscale:
             raise LisaError(
@@ -205,9 +203,7 @@ class UNetFamily(Family):
         """Embed the condition, which does not depend on t, once; as Family.steady_condition."""
         return replayed([] if side is None else [side.controlnet_cond_embedding])
 
-    def pipeline(
-        self, side: nn.Module | None = None
-    ) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
+    def pipeline(self, side: nn.Module | None = None) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
         """Build the pipeline, which samples with DPM-Solver++ 2M (Lu et al. 2022); as Family.pipeline."""
         config = self.scheduler.config
         scheduler = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
@@ -253,8 +249,7 @@ class UNetFamily(Family):
         shape = tuple(pixels.shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] % self.downscale or shape[3] % self.downscale:
             raise LisaError(
-                f"The {what} has shape {shape}, but must be (B, 3, H, W) "
-                f"with H and W multiples of {self.downscale}."
+                f"The {what} has shape {shape}, but must be (B, 3, H, W) with H and W multiples of {self.downscale}."
             )
         if not (pixels.min() >= low and pixels.max() <= 1):  # so written, it also refuses NaN
             raise LisaError(
@@ -267,9 +262,7 @@ class UNetFamily(Family):
         wanted = (x_t.shape[0], *(size * self.downscale for size in x_t.shape[-2:]))
         seen = (condition.shape[0], *condition.shape[-2:])
         if seen != wanted:
-            raise LisaError(
-                f"The condition is (batch, height, width) = {seen}, but these latents need {wanted}."
-            )
+            raise LisaError(f"The condition is (batch, height, width) = {seen}, but these latents need {wanted}.")
 
 
 def _check_parts(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:

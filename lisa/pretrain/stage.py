@@ -64,11 +64,17 @@ class Stage:
             self._resume()
 
     def _start_from(self, folder: Path) -> None:
-        theirs, ours = load_tensors(folder / "state.safetensors")["together"], self.together.state_dict()
-        fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+        """Take the averaged weights of another state, the ones that were kept, wherever their shapes fit."""
+        averaged = load_tensors(folder / "state.safetensors")["ema"]
+        fitting = 0
+        with torch.no_grad():
+            for i, parameter in enumerate(self.together.parameters()):
+                value = averaged.get(str(i))
+                if value is not None and value.shape == parameter.shape:
+                    parameter.copy_(value)
+                    fitting += 1
         if not fitting:
             raise LisaError(f"{folder} holds no weights of this stage: give the state folder of the same stage.")
-        self.together.load_state_dict({**ours, **fitting})
 
     def _resume(self) -> None:
         state = read_json(self.folder / "state.json")

@@ -27,7 +27,11 @@ class VaeStage(Stage):
 
     def __init__(self, settings: PretrainSettings, pool: Pool) -> None:
         torch.manual_seed(settings.seed)
-        super().__init__(settings, {"vae": new_vae()}, len(pool))
+        vae = new_vae()
+        if settings.freeze_encoder:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
+        super().__init__(settings, {"vae": vae}, len(pool))
         self.pool = pool
         self.together.to(memory_format=torch.channels_last)
 

@@ -49,18 +49,31 @@ class FakeLab(Lab):
     def families(self) -> tuple[FamilyView, ...]:
         return (
             FamilyView(FAMILY, "Scenes UNet", True, "", CONDITIONS, 128),
-            FamilyView("sd15", "Stable Diffusion 1.5", False, "Its weights are not on this computer.", (), 512),
+            FamilyView(
+                "sd15", "Stable Diffusion 1.5", False, "Its weights are not on this computer.", (), 512
+            ),
         )
 
     def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
         views = [
-            PairView(f"checkpoints/side/{name}", f"{name}, 4000 steps", FAMILY, name, ("baseline", "lisa"), STEPS)
+            PairView(
+                f"checkpoints/side/{name}", f"{name}, 4000 steps", FAMILY, name, ("baseline", "lisa"), STEPS
+            )
             for name in CONDITIONS
         ]
         views.append(
-            PairView("runs/trial", "depth, 60 steps (trial)", FAMILY, "depth", ("baseline", "lisa", "wide"), (30, 60))
+            PairView(
+                "runs/trial",
+                "depth, 60 steps (trial)",
+                FAMILY,
+                "depth",
+                ("baseline", "lisa", "wide"),
+                (30, 60),
+            )
         )
-        return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
+        return tuple(
+            view for view in views if family in ("", view.family) and condition in ("", view.condition)
+        )
 
     def render_scene(self, seed: int) -> SceneView:
         scene = super().render_scene(seed)
@@ -107,5 +120,7 @@ class FakeLab(Lab):
             return None
         scene = self.render_scene(8)
         settings = GenerateSettings(prompt=scene.caption, seed=7)
-        images = {arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")}
+        images = {
+            arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")
+        }
         return Example(scene.maps["canny"], images, settings)

@@ -65,7 +65,9 @@ def test_a_pair_replaces_the_example_and_can_be_downloaded_with_its_settings(pag
     assert page.locator("#right-picture img").get_attribute("src") != before
     assert lab.asked[0][0].seed == 123
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download LISA").or_(page.get_by_role("button", name="Download LISA")).click()
+        page.get_by_role("link", name="Download LISA").or_(
+            page.get_by_role("button", name="Download LISA")
+        ).click()
     assert download.value.suggested_filename == "lisa-seed-000123-lisa.png"
     download.value.save_as(tmp_path / "pair.png")
     with Image.open(tmp_path / "pair.png") as image:
@@ -192,10 +194,13 @@ def test_failures_are_one_sentence_and_nothing_is_lost(page, lab):
     generate(page)
 
 
-def test_a_wrong_number_is_told_at_its_field(page, lab):
+def test_a_wrong_number_is_told_by_its_label(page, lab):
     page.get_by_label("Sampling steps").fill("5000")
     page.get_by_role("button", name="Generate the pair").click()
-    expect(page.get_by_text("must be a whole number, 1..1000 steps").first).to_be_visible()
+    expect(
+        page.get_by_text("Sampling steps is 5000, but must be a whole number, 1..1000 steps.")
+    ).to_be_visible()
+    expect(page.get_by_label("Sampling steps")).to_have_value("5000")
     assert not lab.asked
 
 

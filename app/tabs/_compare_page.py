@@ -1,0 +1,267 @@
+"""What is on the Compare tab: the prompt, the pair on its stage, the settings, the close-up."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+import gradio as gr
+from PIL import Image
+
+from app import controls
+from app.intake import SafeImage
+from app.plots import overlay
+from lisa.lab import Example, Lab, PairView
+from lisa.settings import GenerateSettings
+
+OPACITY = 0.6
+ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignment"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The pair on screen, for the views that are made from it."""
+
+    condition: Image.Image
+    images: tuple[Image.Image, Image.Image]
+
+
+def title_of(arm: str) -> str:
+    """An arm's name for people."""
+    return "LISA" if arm == "lisa" else arm.capitalize()
+
+
+def heading(kind: str, title: str, about: str) -> str:
+    """The line above a picture: a dot in the arm's colour, its name, what it is."""
+    colour = kind if kind in ("condition", "baseline") else "lisa"
+    title, about = html.escape(title), html.escape(about)
+    return f'<p class="heading {colour}"><i class="mark {colour}"></i><b>{title}</b> <span>{about}</span></p>'
+
+
+def arm_heading(arm: str) -> str:
+    """The line above an arm's picture."""
+    return heading(arm, title_of(arm), ABOUT_ARMS.get(arm, "another arm of the run"))
+
+
+def two_arms(pair: PairView | None) -> tuple[str, str]:
+    """The arms that are compared at first: baseline and lisa where the pair has them."""
+    known = pair.arms if pair else ()
+    ordered = [arm for arm in ("baseline", "lisa") if arm in known]
+    ordered += [arm for arm in known if arm not in ordered]
+    ordered = ordered or ["baseline", "lisa"]
+    return ordered[0], ordered[1] if len(ordered) > 1 else ordered[0]
+
+
+def best_pair(pairs: tuple[PairView, ...], condition: str) -> PairView | None:
+    """The first pair that learned this kind of condition, else the first of all, else None."""
+    return next((pair for pair in pairs if pair.condition == condition), pairs[0] if pairs else None)
+
+
+class ComparePage:
+    """The components of the tab, as attributes.
+
+    Attributes:
+        fields: components by the name of the setting that they hold.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.fields: dict[str, gr.components.Component] = {}
+        example = lab.example()
+        settings = example.settings if example else GenerateSettings()
+        pairs = lab.pairs(settings.family)
+        pair = controls.find_pair(pairs, settings.run) or best_pair(pairs, settings.condition)
+        self._draw_prompt(settings)
+        self._draw_stage(example, pair)
+        self._draw_settings(settings, pairs, pair)
+        self._draw_expert(settings, pair)
+        self._draw_close_up(example)
+
+    def _draw_stage(self, example: Example | None, pair: PairView | None) -> None:
+        arms = tuple(example.settings.arm_names()[:2]) if example else two_arms(pair)
+        images = [example.images[arm] for arm in arms] if example else [None, None]
+        condition = example.condition if example else self.lab.render_scene(0).maps["canny"]
+        frame = {"format": "png", "show_label": False, "elem_classes": "picture"}
+        with gr.Row(elem_classes="stage"):
+            with gr.Column(min_width=100, elem_classes="condition"):
+                gr.HTML(heading("condition", "Condition", "what both must follow"), padding=False)
+                self.condition = SafeImage(
+                    condition,
+                    label="Condition map",
+                    type="pil",
+                    sources=["upload", "clipboard"],
+                    buttons=["fullscreen"],
+                    placeholder="Drop a condition map here, or make one on the Condition tab",
+                    **frame,
+                )
+            self.headings, self.pictures, self.downloads = [], [], []
+            for arm, image, side in zip(arms, images, ("left", "right"), strict=True):
+                with gr.Column(min_width=100, elem_classes=side):
+                    self.headings.append(gr.HTML(arm_heading(arm), padding=False))
+                    self.pictures.append(
+                        gr.Image(
+                            image,
+                            label=title_of(arm),
+                            type="pil",
+                            interactive=False,
+                            buttons=["fullscreen"],
+                            elem_id=f"{side}-picture",
+                            alt_text=f"Image by {title_of(arm)}",
+                            **frame,
+                        )
+                    )
+                    self.downloads.append(
+                        gr.DownloadButton(f"Download {title_of(arm)}", size="sm", interactive=False)
+                    )
+            with gr.Column(min_width=100, elem_classes="words"):
+                self.status = gr.Markdown(self._first_words(example), elem_id="status")
+                self.hint = gr.Markdown("", elem_id="hint")
+        self.shown = gr.State(Shown(condition, tuple(images)) if example else None)
+
+    def _first_words(self, example: Example | None) -> str:
+        if not example:
+            return "Nothing has been generated yet: press the button to see a first pair."
+        made = example.settings
+        return (
+            f"**A finished example** for you to change: *{made.prompt}*, seed {made.seed}, "
+            f"{made.steps} steps. Press the button to make your own."
+        )
+
+    def _draw_prompt(self, settings: GenerateSettings) -> None:
+        with gr.Row(elem_classes="prompt", equal_height=False):
+            self.fields["prompt"] = controls.control(
+                GenerateSettings,
+                "prompt",
+                value=settings.prompt,
+                scale=4,
+                max_lines=3,
+                min_width=240,
+                info="What the image should show. The embedded world knows spheres, cubes, cylinders, cones and "
+                "mannequins.",
+            )
+            self.go = gr.Button(
+                "Generate the pair", variant="primary", size="lg", scale=1, min_width=200, elem_id="go"
+            )
+
+    def _draw_settings(
+        self, settings: GenerateSettings, pairs: tuple[PairView, ...], pair: PairView | None
+    ) -> None:
+        families = dict.fromkeys([settings.family, *(each.family for each in self.lab.pairs())])
+        with gr.Row(elem_classes="settings"):
+            self.fields["family"] = controls.control(
+                GenerateSettings, "family", choices=list(families), value=settings.family, min_width=150
+            )
+            self.fields["run"] = controls.control(
+                GenerateSettings,
+                "run",
+                choices=controls.pair_choices(pairs),
+                value=pair.id if pair else None,
+                label="Pair",
+                info="Condition and run of both networks.",
+                min_width=150,
+            )
+            steps = controls.step_choices(pair)
+            self.fields["checkpoint"] = controls.control(
+                GenerateSettings,
+                "checkpoint",
+                choices=steps,
+                value=steps[0][1] if steps else None,
+                label="Training step",
+                info="Earlier steps show who learns sooner.",
+                min_width=150,
+            )
+            with gr.Column(min_width=150, elem_classes="seed"):
+                self.fields["seed"] = controls.control(GenerateSettings, "seed", value=settings.seed)
+                self.random_seed = gr.Checkbox(label="New seed each time", container=False)
+        with gr.Row(elem_classes="settings"):
+            self.fields["steps"] = controls.control(
+                GenerateSettings, "steps", value=settings.steps, min_width=200, info="More steps take longer."
+            )
+            for name in ("guidance", "strength"):
+                self.fields[name] = controls.control(
+                    GenerateSettings, name, value=getattr(settings, name), min_width=200
+                )
+
+    def _draw_expert(self, settings: GenerateSettings, pair: PairView | None) -> None:
+        arms = two_arms(pair)
+        known = list(pair.arms) if pair else list(arms)
+        with gr.Accordion("Expert settings", open=False):
+            self.fields["negative_prompt"] = controls.control(
+                GenerateSettings, "negative_prompt", value=settings.negative_prompt
+            )
+            with gr.Row():
+                for name in ("control_start", "control_end"):
+                    self.fields[name] = controls.control(
+                        GenerateSettings, name, value=getattr(settings, name)
+                    )
+            with gr.Row():
+                self.arms = [
+                    controls.Choice(
+                        known, value=arm, label=f"Arm on the {side}", info="Which network of the run draws."
+                    )
+                    for arm, side in zip(arms, ("left", "right"), strict=True)
+                ]
+            with gr.Row():
+                self.png = gr.UploadButton(
+                    "Take the settings from a PNG of the lab", file_types=[".png"], size="sm"
+                )
+            self.families_note = gr.Markdown("")
+
+    def _draw_close_up(self, example: Example | None) -> None:
+        images = tuple(self.shown.value.images) if example else None
+        over = overlay(images[1], example.condition, OPACITY) if example else None
+        gr.Markdown("## Look closer", elem_classes="closer")
+        with gr.Row(elem_classes="close-up"):
+            with gr.Column(min_width=280):
+                self.slider = gr.ImageSlider(
+                    images,
+                    format="png",
+                    type="pil",
+                    interactive=False,
+                    label="Baseline under LISA",
+                    show_label=False,
+                    buttons=["fullscreen"],
+                    slider_position=50,
+                    elem_classes="picture",
+                )
+                self.divider = gr.Slider(
+                    0,
+                    100,
+                    50,
+                    step=1,
+                    label="Divider",
+                    elem_id="divider",
+                    info="Left of it is the left picture, right of it the right one; drag it, or use the arrow keys.",
+                )
+            with gr.Column(min_width=280):
+                self.over = gr.Image(
+                    over,
+                    format="png",
+                    type="pil",
+                    interactive=False,
+                    label="Condition over the image",
+                    show_label=False,
+                    buttons=["fullscreen"],
+                    elem_id="overlay",
+                    elem_classes="picture",
+                    alt_text="Condition over the image",
+                )
+                with gr.Row():
+                    self.opacity = gr.Slider(
+                        0,
+                        1,
+                        OPACITY,
+                        step=0.05,
+                        label="Opacity of the condition",
+                        elem_id="opacity",
+                        scale=2,
+                        info="How strongly the map is laid over the image; edges are drawn in pink.",
+                        min_width=160,
+                    )
+                    self.under = gr.Radio(
+                        [("Left", 0), ("Right", 1)],
+                        value=1,
+                        label="Over which image",
+                        min_width=120,
+                        info="The picture that lies below.",
+                    )
