@@ -16,7 +16,7 @@ _LONGEST_SLIDER = 200  # positions; more of them cannot be hit with a finger
 
 
 class Number(gr.Number):
-    """gr.Number that hands its value on as it is; it is checked against its option, with the option's words."""
+    """gr.Number that hands its value on as it is; its option says what is wrong with it."""
 
     is_template = True
 

@@ -30,23 +30,13 @@ def data(tmp_path):
 
 
 def train(data, run, processes: int, batch_size: int) -> RunFolder:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--num_processes"]
-    flags = [
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "-m",
-        "lisa",
-        "train",
-        "--source",
-        str(tiny.folder(KIND)),
-    ]
-    sizes = ["--steps", "3", "--batch-size", str(batch_size), "--data", str(data), "--device", "cpu"]
-    rest = ["--validation-samples", "2", "--validate-every", "0", "--preview-every", "0", "--run", str(run)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = ["-m", "lisa", "train", "--source", str(tiny.folder(KIND)), "--data", str(data), "--folder", str(run)]
+    sizes = ["--steps", "3", "--batch-size", str(batch_size), "--validation-samples", "2", "--device", "cpu"]
+    quiet = ["--validate-every", "0", "--preview-every", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LISA_CACHE": str(data.parent / "cache")}
     done = subprocess.run(
-        [*launch, str(processes), *flags, *sizes, *rest], cwd=ROOT, env=environment, capture_output=True, text=True
+        [*launch, *command, *sizes, *quiet], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return RunFolder.open(run)

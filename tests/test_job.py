@@ -92,11 +92,11 @@ def test_stop_saves_and_resume_equals_uninterrupted(settings, tmp_path):
 
 
 def test_after_a_crash_the_log_goes_back_to_the_checkpoint(settings, tmp_path):
-    job = Job(settings, tmp_path / "run")
+    records = Job(settings, tmp_path / "run").records()
+    while next(records).step < 3:
+        pass
     with pytest.raises(RuntimeError, match="power cut"):
-        for record in job.records():
-            if record.step == 3:
-                raise RuntimeError("power cut")
+        records.throw(RuntimeError("power cut"))
     run = run_to_the_end(settings, tmp_path / "run")
     assert [e["step"] for e in run.events() if e["kind"] == "train" and e["arm"] == "lisa"] == [1, 2, 3, 4]
 

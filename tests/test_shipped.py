@@ -38,10 +38,25 @@ def test_every_pair_is_whole_and_has_its_history(pair):
     assert max(row["step"] for row in events) == run.checkpoints()[-1]
 
 
-def test_the_card_records_how_the_models_were_made():
+def test_the_card_records_how_every_part_was_made():
     card = json.loads((SHIPPED / "scenes-unet" / "training.json").read_text())
-    for stage in ("vae", "main"):
-        assert {"settings", "hardware", "hours", "final"} <= set(card[stage])
+    parts = {"vae": "vae", "main": "unet", "judge": "judge.safetensors"}
+    shipped = {stage for stage, path in parts.items() if (SHIPPED / "scenes-unet" / path).exists()}
+    assert shipped and shipped == set(card)
+    for stage in card.values():
+        assert {"settings", "hardware", "hours", "final"} <= set(stage)
+
+
+def test_the_autoencoder_gives_back_held_out_scenes():
+    from diffusers import AutoencoderKL
+
+    from lisa.pretrain.vae import reconstruction_psnr
+    from lisa.scenes.example import render_example
+    from lisa.scenes.scene import split_seed
+
+    vae = AutoencoderKL.from_pretrained(SHIPPED / "scenes-unet" / "vae").eval()
+    images = np.stack([render_example(split_seed("test", seed)).image for seed in range(16)])
+    assert reconstruction_psnr(vae, images) > 29
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.name)

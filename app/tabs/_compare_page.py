@@ -15,6 +15,10 @@ from lisa.lab import Example, Lab, PairView
 from lisa.settings import GenerateSettings
 
 OPACITY = 0.6
+NO_PAIRS = (
+    "There is no trained pair for this family yet: train one with `python -m lisa train`, "
+    "or choose another family."
+)
 ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignment"}
 
 
@@ -60,27 +64,27 @@ def best_pair(pairs: tuple[PairView, ...], condition: str) -> PairView | None:
 class ComparePage:
     """The components of the tab, as attributes.
 
-    Attributes:
-        fields: components by the name of the setting that they hold.
+    Args:
+        lab: the facade; asked for the example and the pairs.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.fields: dict[str, gr.components.Component] = {}
         example = lab.example()
-        settings = example.settings if example else GenerateSettings()
+        first = None if example else lab.render_scene(0)
+        settings = example.settings if example else GenerateSettings(prompt=first.caption)
         pairs = lab.pairs(settings.family)
         pair = controls.find_pair(pairs, settings.run) or best_pair(pairs, settings.condition)
         self._draw_prompt(settings)
-        self._draw_stage(example, pair)
+        self._draw_stage(example, example.condition if example else first.maps["canny"], pair)
         self._draw_settings(settings, pairs, pair)
         self._draw_expert(settings, pair)
         self._draw_close_up(example)
 
-    def _draw_stage(self, example: Example | None, pair: PairView | None) -> None:
+    def _draw_stage(self, example: Example | None, condition: Image.Image, pair: PairView | None) -> None:
         arms = tuple(example.settings.arm_names()[:2]) if example else two_arms(pair)
         images = [example.images[arm] for arm in arms] if example else [None, None]
-        condition = example.condition if example else self.lab.render_scene(0).maps["canny"]
         frame = {"format": "png", "show_label": False, "elem_classes": "picture"}
         with gr.Row(elem_classes="stage"):
             with gr.Column(min_width=100, elem_classes="condition"):
@@ -115,7 +119,7 @@ class ComparePage:
                     )
             with gr.Column(min_width=100, elem_classes="words"):
                 self.status = gr.Markdown(self._first_words(example), elem_id="status")
-                self.hint = gr.Markdown("", elem_id="hint")
+                self.hint = gr.Markdown("" if pair else NO_PAIRS, elem_id="hint")
         self.shown = gr.State(Shown(condition, tuple(images)) if example else None)
 
     def _first_words(self, example: Example | None) -> str:
@@ -136,8 +140,7 @@ class ComparePage:
                 scale=4,
                 max_lines=3,
                 min_width=240,
-                info="What the image should show. The embedded world knows spheres, cubes, cylinders, cones and "
-                "mannequins.",
+                info="What to show; the embedded world has spheres, cubes, cylinders, cones and mannequins.",
             )
             self.go = gr.Button(
                 "Generate the pair", variant="primary", size="lg", scale=1, min_width=200, elem_id="go"
@@ -158,7 +161,7 @@ class ComparePage:
                 value=pair.id if pair else None,
                 label="Pair",
                 info="Condition and run of both networks.",
-                min_width=150,
+                min_width=220,
             )
             steps = controls.step_choices(pair)
             self.fields["checkpoint"] = controls.control(
@@ -208,60 +211,65 @@ class ComparePage:
             self.families_note = gr.Markdown("")
 
     def _draw_close_up(self, example: Example | None) -> None:
-        images = tuple(self.shown.value.images) if example else None
-        over = overlay(images[1], example.condition, OPACITY) if example else None
+        shown = self.shown.value if example else None
         gr.Markdown("## Look closer", elem_classes="closer")
         with gr.Row(elem_classes="close-up"):
             with gr.Column(min_width=280):
-                self.slider = gr.ImageSlider(
-                    images,
-                    format="png",
-                    type="pil",
-                    interactive=False,
-                    label="Baseline under LISA",
-                    show_label=False,
-                    buttons=["fullscreen"],
-                    slider_position=50,
-                    elem_classes="picture",
-                )
-                self.divider = gr.Slider(
-                    0,
-                    100,
-                    50,
-                    step=1,
-                    label="Divider",
-                    elem_id="divider",
-                    info="Left of it is the left picture, right of it the right one; drag it, or use the arrow keys.",
-                )
+                self._draw_divided(shown)
             with gr.Column(min_width=280):
-                self.over = gr.Image(
-                    over,
-                    format="png",
-                    type="pil",
-                    interactive=False,
-                    label="Condition over the image",
-                    show_label=False,
-                    buttons=["fullscreen"],
-                    elem_id="overlay",
-                    elem_classes="picture",
-                    alt_text="Condition over the image",
-                )
-                with gr.Row():
-                    self.opacity = gr.Slider(
-                        0,
-                        1,
-                        OPACITY,
-                        step=0.05,
-                        label="Opacity of the condition",
-                        elem_id="opacity",
-                        scale=2,
-                        info="How strongly the map is laid over the image; edges are drawn in pink.",
-                        min_width=160,
-                    )
-                    self.under = gr.Radio(
-                        [("Left", 0), ("Right", 1)],
-                        value=1,
-                        label="Over which image",
-                        min_width=120,
-                        info="The picture that lies below.",
-                    )
+                self._draw_overlaid(shown)
+
+    def _draw_divided(self, shown: Shown | None) -> None:
+        self.slider = gr.ImageSlider(
+            shown.images if shown else None,
+            format="png",
+            type="pil",
+            interactive=False,
+            label="The pair under a divider",
+            show_label=False,
+            buttons=["fullscreen"],
+            slider_position=50,
+            elem_classes="picture",
+        )
+        self.divider = gr.Slider(
+            0,
+            100,
+            50,
+            step=1,
+            label="Divider",
+            elem_id="divider",
+            info="Left of it is the left picture; drag it, or use the arrow keys.",
+        )
+
+    def _draw_overlaid(self, shown: Shown | None) -> None:
+        self.over = gr.Image(
+            overlay(shown.images[1], shown.condition, OPACITY) if shown else None,
+            format="png",
+            type="pil",
+            interactive=False,
+            label="Condition over the image",
+            show_label=False,
+            buttons=["fullscreen"],
+            elem_id="overlay",
+            elem_classes="picture",
+            alt_text="Condition over the image",
+        )
+        with gr.Row():
+            self.opacity = gr.Slider(
+                0,
+                1,
+                OPACITY,
+                step=0.05,
+                label="Opacity of the condition",
+                elem_id="opacity",
+                scale=2,
+                min_width=160,
+                info="How strongly the map is laid over the image; edges are drawn in pink.",
+            )
+            self.under = gr.Radio(
+                [("Left", 0), ("Right", 1)],
+                value=1,
+                label="Over which image",
+                min_width=120,
+                info="The picture that lies below.",
+            )

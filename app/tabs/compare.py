@@ -15,7 +15,7 @@ from app.guard import guarded, plain_error
 from app.intake import looks_like_map
 from app.plots import overlay
 from app.shared import Carried, Shared
-from app.tabs._compare_page import OPACITY, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
+from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
 from lisa.options import from_dict
@@ -23,10 +23,7 @@ from lisa.settings import SEED_LIMIT, GenerateSettings
 
 TITLE = "Compare"
 ORDER = 10
-NO_PAIRS = (
-    "There is no trained pair for this family yet: train one with `python -m lisa train`, "
-    "or choose another family."
-)
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(lab: Lab, shared: Shared) -> None:
@@ -45,57 +42,50 @@ class Compare:
         self._wire_close_up()
 
     def _wire_generation(self) -> None:
+        ui = self.ui
         gr.on(
-            [self.ui.go.click, self.ui.fields["prompt"].submit],
+            [ui.go.click, ui.fields["prompt"].submit],
             guarded(self.generate),
-            [self.ui.condition, self.ui.random_seed, *self.ui.arms],
-            [
-                *self.ui.pictures,
-                self.ui.status,
-                *self.ui.downloads,
-                self.ui.slider,
-                self.ui.over,
-                *self.ui.headings,
-                self.ui.fields["seed"],
-                self.ui.shown,
-            ],
-            inputs_kwargs=self.ui.fields,
+            [ui.condition, ui.random_seed, *ui.arms],
+            [*ui.pictures, *ui.headings, *ui.downloads, ui.slider, ui.status, ui.fields["seed"], ui.shown],
+            inputs_kwargs=ui.fields,
             api_name="generate",
             concurrency_id="gpu",
             concurrency_limit=1,
-            show_progress_on=self.ui.pictures,
-        )
+            show_progress_on=ui.pictures,
+        ).success(guarded(lay_over), [ui.shown, ui.opacity, ui.under], [ui.over], **QUIET)
 
     def _wire_choices(self, shared: Shared) -> None:
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
         family, run = self.ui.fields["family"], self.ui.fields["run"]
         of_pair = [self.ui.fields["checkpoint"], *self.ui.arms, self.ui.hint]
-        shared.page.load(guarded(self.refresh), [family], [family, run, self.ui.families_note], **quiet)
-        family.input(guarded(self.choose_family), [family], [run, *of_pair], **quiet)
-        run.input(guarded(self.choose_pair), [run], of_pair, **quiet)
-        self.ui.condition.upload(guarded(self.judge_upload), [self.ui.condition], [self.ui.hint], **quiet)
+        shared.page.load(guarded(self.refresh), [family], [family, run, self.ui.families_note], **QUIET)
+        family.input(guarded(self.choose_family), [family], [run, *of_pair], **QUIET)
+        run.input(guarded(self.choose_pair), [run], of_pair, **QUIET)
+        self.ui.condition.upload(guarded(self.judge_upload), [self.ui.condition], [self.ui.hint], **QUIET)
         shared.carried.change(
             guarded(self.receive),
             [shared.carried, family],
             [self.ui.condition, self.ui.fields["prompt"], run, *of_pair],
-            **quiet,
+            **QUIET,
         )
         self.ui.png.upload(
             guarded(self.take_settings),
             [self.ui.png],
             [*self.ui.fields.values(), *self.ui.arms, self.ui.hint],
-            **quiet,
+            **QUIET,
         )
 
     def _wire_close_up(self) -> None:
-        quiet = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
-        self.ui.divider.input(move_divider, [self.ui.divider], [self.ui.slider], **quiet)
+        self.ui.divider.input(
+            move_divider, [self.ui.divider], [self.ui.slider], **QUIET, trigger_mode="always_last"
+        )
         gr.on(
             [self.ui.opacity.input, self.ui.under.input],
             guarded(lay_over),
             [self.ui.shown, self.ui.opacity, self.ui.under],
             [self.ui.over],
-            **quiet,
+            **QUIET,
+            trigger_mode="always_last",
         )
 
     def generate(
@@ -110,38 +100,44 @@ class Compare:
         """Generate one image with each of two side networks, from the same prompt, condition and noise."""
         if condition is None:
             raise LisaError("There is no condition yet: upload a map, or make one on the Condition tab.")
-        pair = controls.find_pair(self.lab.pairs(), values.get("run") or "")
-        if pair is None:
-            raise LisaError(f"There is no pair {values.get('run')!r}: choose one from the list.")
         if random_seed is True:
             values["seed"] = secrets.randbelow(SEED_LIMIT + 1)
+        pair = self._pair(values)
         arms = (left_arm, right_arm)
-        controls.check_form(GenerateSettings, values)
-        values |= {"condition": pair.condition, "arms": ",".join(dict.fromkeys(map(str, arms)))}
-        settings = from_dict(GenerateSettings, values)
-        results = {
-            result.arm: result
-            for result in self.lab.generate(
-                settings,
-                condition,
-                lambda done, total, what: progress((done, total), desc=what, unit="steps"),
-            )
-        }
-        pair_of_results = [results[arm] for arm in arms]
-        files = [self._keep(result) for result in pair_of_results]
-        shown = Shown(condition, tuple(result.image for result in pair_of_results))
+        names = ",".join(dict.fromkeys(map(str, arms)))
+        settings = from_dict(GenerateSettings, {**values, "condition": pair.condition, "arms": names})
+
+        def report(done: int, total: int, what: str) -> None:
+            progress((done, total), desc=what, unit="steps")
+
+        results = {result.arm: result for result in self.lab.generate(settings, condition, report)}
+        shown = Shown(condition, tuple(results[arm].image for arm in arms))
         words = self._report(settings, pair, list(results.values()))
-        buttons = [
-            gr.DownloadButton(f"Download {title_of(arm)}", value=file, interactive=True)
-            for arm, file in zip(arms, files, strict=True)
-        ]
+        return *self._pictures([results[arm] for arm in arms]), words, settings.seed, shown
+
+    def _pair(self, values: dict[str, Any]) -> PairView:
+        """Check the form, and find the pair that it names."""
+        if not values.get("run"):
+            raise LisaError("No pair of checkpoints is chosen: choose one from the list, or train one first.")
+        controls.check_form(GenerateSettings, values)
+        pair = controls.find_pair(self.lab.pairs(), values["run"])
+        if pair is None:
+            raise LisaError(f"There is no pair {values['run'][:80]!r}: choose one from the list.")
+        return pair
+
+    def _pictures(self, results: list[Any]) -> tuple[Any, ...]:
+        """The pictures, their headings and downloads, and the two under the divider."""
+        files = [self._keep(result) for result in results]
+        titles = [title_of(result.arm) for result in results]
         pictures = [
-            gr.Image(file, label=title_of(arm), alt_text=f"Image by {title_of(arm)}")
-            for arm, file in zip(arms, files, strict=True)
+            gr.Image(file, label=title, alt_text=f"Image by {title}")
+            for file, title in zip(files, titles, strict=True)
         ]
-        headings = [arm_heading(arm) for arm in arms]
-        over = overlay(shown.images[1], condition, OPACITY)
-        return (*pictures, words, *buttons, tuple(files), over, *headings, settings.seed, shown)
+        downloads = [
+            gr.DownloadButton(f"Download {title}", value=file, interactive=True)
+            for file, title in zip(files, titles, strict=True)
+        ]
+        return *pictures, *(arm_heading(result.arm) for result in results), *downloads, tuple(files)
 
     def _keep(self, result: Any) -> str:
         """Write the PNG with its settings where Gradio may serve it, and where it is swept after a day."""
@@ -188,13 +184,11 @@ class Compare:
             return (gr.skip(),) * 7
         pairs = self.lab.pairs(family)
         fitting = [pair for pair in pairs if pair.condition == carried.condition]
-        hint = (
-            ""
-            if fitting or not carried.condition
-            else (
-                f"No pair of this family has learned **{carried.condition}** maps: the chosen one will not understand it."
+        hint = ""
+        if carried.condition and not fitting:
+            hint = (
+                f"No pair of this family has learned **{carried.condition}** maps: this one will not follow."
             )
-        )
         prompt = carried.caption or gr.skip()
         if not fitting:
             return carried.map, prompt, *(gr.skip(),) * 4, hint

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -12,30 +10,17 @@ from PIL import Image
 
 from app import controls
 from app.guard import guarded
-from app.intake import SafeImage, canvas, looks_like_map, read_drawing
+from app.intake import looks_like_map, read_drawing
 from app.shared import Carried, Shared
-from lisa.annotators.base import Knob
+from app.tabs._condition_page import SCENE_SEED, SCENES, ConditionPage, Made, about, gallery_of
 from lisa.errors import LisaError
 from lisa.lab import Lab, SceneView
-from lisa.options import Option, check_value
+from lisa.options import check_value
 
 TITLE = "Condition"
 ORDER = 20
-SOURCES = {"scene": "A rendered scene", "upload": "Your own picture", "draw": "A drawing"}
-SCENES = 10_000
 LINES = "canny"  # what a drawing of lines comes closest to
 EMPTY = "The map appears here as soon as there is a picture."
-SCENE_SEED = Option(
-    "Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1
-)
-
-
-@dataclass(frozen=True)
-class Made:
-    """The map on screen and what kind it is."""
-
-    map: Image.Image
-    condition: str
 
 
 def build(lab: Lab, shared: Shared) -> None:
@@ -44,176 +29,47 @@ def build(lab: Lab, shared: Shared) -> None:
 
 
 class Condition:
-    """The components of the tab, and what happens between them."""
+    """What happens between the components of the tab."""
 
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
         self.views = lab.annotators()
-        first = lab.render_scene(0)
-        with gr.Row(elem_classes="condition-tab"):
-            with gr.Column(min_width=300):
-                self._draw_sources(first)
-            with gr.Column(min_width=300):
-                self._draw_map(first)
+        self.ui = ConditionPage(self.views, lab.render_scene(0))
         self._wire(shared)
 
-    # What is on the page
-
-    def _draw_sources(self, first: SceneView) -> None:
-        self.source = gr.Radio(
-            [(title, name) for name, title in SOURCES.items()],
-            value="scene",
-            label="1. Picture",
-            elem_id="source",
-            info="Where the condition comes from.",
-        )
-        frame = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
-        with gr.Column() as scene:
-            with gr.Row(elem_classes="scene-row"):
-                self.seed = controls.Number(
-                    value=first.seed,
-                    minimum=0,
-                    maximum=SCENES - 1,
-                    step=1,
-                    label="Scene",
-                    info=f"{SCENE_SEED.help}.",
-                    elem_id="scene-seed",
-                    min_width=160,
-                )
-                self.new_scene = gr.Button("New scene", min_width=120)
-            self.scene = gr.Image(
-                first.image,
-                label="Scene",
-                show_label=False,
-                interactive=False,
-                elem_id="scene",
-                alt_text="The rendered scene",
-                **frame,
-            )
-            self.maps = gr.Gallery(
-                self._gallery(first),
-                label="Exact maps of the scene: choose one to use it",
-                columns=3,
-                height="auto",
-                format="png",
-                allow_preview=False,
-                interactive=False,
-                elem_id="maps",
-                object_fit="contain",
-                buttons=[],
-            )
-        with gr.Column(visible=False) as upload:
-            self.upload = SafeImage(
-                label="Picture",
-                sources=["upload", "clipboard"],
-                elem_id="upload",
-                placeholder="Drop a picture here, click to choose one, or paste it",
-                **frame,
-            )
-        with gr.Column(visible=False) as draw:
-            self.drawing = canvas(label="Drawing", elem_id="drawing")
-            gr.Markdown(
-                "Black lines on white paper become the white edges of a map. Prefer a keyboard? Choose "
-                "*Your own picture* and upload the drawing."
-            )
-        self.panels = dict(zip(SOURCES, (scene, upload, draw), strict=True))
-        self.caption = gr.Textbox(
-            first.caption,
-            label="Caption",
-            max_lines=3,
-            elem_id="caption",
-            info="Goes to the Compare tab as the prompt.",
-        )
-
-    def _draw_map(self, first: SceneView) -> None:
-        self.annotator = controls.Choice(
-            controls.annotator_choices(self.views, first.maps),
-            value="canny",
-            label="2. Annotator",
-            info="What turns the picture into a map.",
-            elem_id="annotator",
-        )
-        self.about = gr.Markdown(self._about("canny"), elem_id="about")
-        self.knobs = gr.JSON({}, visible=False, label="knobs")
-        self._draw_knobs()
-        self.weights = gr.Textbox(
-            "",
-            label="Weights",
-            visible=False,
-            max_lines=1,
-            elem_id="weights",
-            info="Hub id or folder with the detector's weights; empty takes its own from the hub.",
-        )
-        self.make = gr.Button("Make the map", elem_id="make")
-        self.hint = gr.Markdown("", elem_id="twice")
-        self.map = gr.Image(
-            first.maps["canny"],
-            label="3. Condition map",
-            format="png",
-            type="pil",
-            interactive=False,
-            elem_id="map",
-            elem_classes="picture",
-            buttons=["download", "fullscreen"],
-            alt_text="The condition map",
-        )
-        self.status = gr.Markdown("", elem_id="map-status")
-        self.use = gr.Button("Use in Compare", variant="primary", elem_id="use")
-        self.made = gr.State(Made(first.maps["canny"], "canny"))
-
-    def _draw_knobs(self) -> None:
-        @gr.render([self.annotator], show_progress="hidden")
-        def draw(name: str) -> None:
-            with gr.Row():
-                for knob in self._knobs_of(name):
-                    control = controls.knob_control(knob)
-                    # In the browser, so that quick changes of two knobs cannot undo each other.
-                    control.input(None, [control, self.knobs], [self.knobs], js=_set_knob(knob.name))
-
-    def _knobs_of(self, name: str) -> tuple[Knob, ...]:
-        return next((view.knobs for view in self.views if view.name == name), ())
-
-    def _gallery(self, scene: SceneView) -> list[tuple[Image.Image, str]]:
-        return [(image, name) for name, image in scene.maps.items()]
-
-    def _about(self, name: str) -> str:
-        if name.startswith("exact:"):
-            return "Read off the scene itself, without any guessing."
-        view = controls.find_annotator(self.views, name)
-        return view.help if view.available else f"{view.help} **Not here yet:** {view.reason}"
-
-    # What happens
-
     def _wire(self, shared: Shared) -> None:
+        ui = self.ui
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        inputs = [self.source, self.upload, self.drawing, self.seed, self.annotator, self.knobs, self.weights]
-        outputs = [self.map, self.status, self.hint, self.made]
+        inputs = [ui.source, ui.upload, ui.drawing, ui.seed, ui.annotator, ui.knobs, ui.weights]
+        outputs = [ui.map, ui.status, ui.hint, ui.made]
         live = {**quiet, "trigger_mode": "always_last", "concurrency_id": "annotate"}
-        self.make.click(
+        ui.make.click(
             guarded(self.annotate),
             inputs,
             outputs,
             api_name="annotate",
             concurrency_id="annotate",
             concurrency_limit=2,
-            show_progress_on=[self.map],
+            show_progress_on=[ui.map],
         )
-        self.new_scene.click(lambda: secrets.randbelow(SCENES), None, [self.seed], **quiet)
-        self.seed.change(
-            guarded(self.show_scene), [self.seed], [self.scene, self.maps, self.caption], **quiet
-        ).success(guarded(self.annotate_live), inputs, outputs, **live)
-        self.source.input(
-            guarded(self.choose_source),
-            [self.source, self.seed],
-            [*self.panels.values(), self.annotator, self.caption],
-            **quiet,
-        )
-        self.maps.select(guarded(self.choose_exact), [self.seed], [self.annotator], **quiet)
-        self.annotator.change(
-            guarded(self.choose_annotator), [self.annotator], [self.about, self.knobs, self.weights], **quiet
-        ).success(guarded(self.annotate_live), inputs, outputs, **live)
-        gr.on([self.knobs.change, self.upload.change], guarded(self.annotate_live), inputs, outputs, **live)
-        self.use.click(guarded(self.carry), [self.made, self.caption], [shared.carried, shared.tabs], **quiet)
+        changes = [
+            ui.seed.change(guarded(self.show_scene), [ui.seed], [ui.scene, ui.maps, ui.caption], **quiet),
+            ui.source.input(
+                guarded(self.choose_source),
+                [ui.source, ui.seed],
+                [*ui.panels.values(), ui.annotator, ui.caption],
+                **quiet,
+            ),
+            ui.annotator.change(
+                guarded(self.choose_annotator), [ui.annotator], [ui.about, ui.knobs, ui.weights], **quiet
+            ),
+        ]
+        for change in changes:
+            change.success(guarded(self.annotate_live), inputs, outputs, **live)
+        gr.on([ui.knobs.change, ui.upload.change], guarded(self.annotate_live), inputs, outputs, **live)
+        ui.new_scene.click(lambda: secrets.randbelow(SCENES), None, [ui.seed], **quiet)
+        ui.maps.select(guarded(self.choose_exact), [ui.seed], [ui.annotator], **quiet)
+        ui.use.click(guarded(self.carry), [ui.made, ui.caption], [shared.carried, shared.tabs], **quiet)
 
     def annotate(
         self,
@@ -246,9 +102,11 @@ class Condition:
     def annotate_live(
         self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any
     ) -> Any:
-        """Make the map after a change, unless a picture is missing or something would have to be downloaded."""
+        """Make the map after a change, unless there is no picture or weights would be downloaded."""
         if source == "draw" or (source == "upload" and upload is None):
             return None, EMPTY, "", None
+        if source == "scene" and scene is None:  # the number is being typed
+            return (gr.skip(),) * 4
         view = next((view for view in self.views if view.name == annotator), None)
         if view is not None and not view.available:
             return None, "Press *Make the map* to load this annotator.", "", None
@@ -282,16 +140,18 @@ class Condition:
     def _twice(self, source: str, picture: Image.Image, annotator: str) -> str:
         if source != "upload" or annotator == "identity" or not looks_like_map(picture):
             return ""
-        return "This picture looks like a condition map already. If it is one, choose **Already a condition map**."
+        return "This looks like a condition map already. If it is one, choose **Already a condition map**."
 
     def show_scene(self, seed: Any) -> tuple[Any, ...]:
         """Show a scene, its caption and its exact maps."""
+        if seed is None:  # the number is being typed
+            return (gr.skip(),) * 3
         scene = self._scene(seed)
-        return scene.image, self._gallery(scene), scene.caption
+        return scene.image, gallery_of(scene), scene.caption
 
     def choose_source(self, source: str, seed: Any) -> tuple[Any, ...]:
         """Show the panel of a source, and start with the annotator that fits it."""
-        panels = [gr.update(visible=name == source) for name in self.panels]
+        panels = [gr.update(visible=name == source) for name in self.ui.panels]
         scene = self._scene(seed) if source == "scene" else None
         choices = controls.annotator_choices(self.views, scene.maps if scene else ())
         first = "identity" if source == "draw" else "canny"
@@ -305,14 +165,14 @@ class Condition:
     def choose_annotator(self, name: str) -> tuple[Any, ...]:
         """Explain an annotator, and offer to name its weights where they are missing."""
         view = next((view for view in self.views if view.name == name), None)
-        return self._about(name), {}, gr.update(visible=view is not None and not view.available, value="")
+        return (
+            about(self.views, name),
+            {},
+            gr.update(visible=view is not None and not view.available, value=""),
+        )
 
     def carry(self, made: Made | None, caption: str) -> tuple[Any, ...]:
         """Hand the map over and go to the Compare tab."""
         if made is None:
             raise LisaError("There is no map yet: choose a picture and make its map first.")
         return Carried(made.map, made.condition, (caption or "").strip()), gr.Tabs(selected="compare")
-
-
-def _set_knob(name: str) -> str:
-    return f"(value, knobs) => ({{...knobs, [{json.dumps(name)}]: value}})"

@@ -24,7 +24,7 @@ from lisa.scenes.scene import split_seed
 
 SHARD = 128
 # Raised when the pictures that a seed gives change, so that no stale shard is read.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def _render_shard(job: tuple[Path, str, int, bool | None]) -> Path:
         "classes": np.stack([e.maps.classes for e in examples]),
         "pose": np.stack([e.conditions["pose"] for e in examples]),
     }
+    # safetensors writes memory as it lies: an array with other strides would come back scrambled.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     save_file(arrays, partial, metadata={"captions": json.dumps([e.caption for e in examples])})
     os.replace(partial, path)

@@ -15,9 +15,26 @@ WEIGHTLESS = ("blur", "canny", "identity", "lineart-standard", "shuffle")
 
 def test_every_annotator_the_lab_promises_is_here():
     promised = {
-        "anyline", "blur", "canny", "dwpose", "hed", "identity", "leres", "lineart", "lineart-anime",
-        "lineart-standard", "mediapipe-face", "midas", "mlsd", "normal-bae", "openpose", "pidinet", "sam",
-        "shuffle", "teed", "zoe",
+        "anyline",
+        "blur",
+        "canny",
+        "dwpose",
+        "hed",
+        "identity",
+        "leres",
+        "lineart",
+        "lineart-anime",
+        "lineart-standard",
+        "mediapipe-face",
+        "midas",
+        "mlsd",
+        "normal-bae",
+        "openpose",
+        "pidinet",
+        "sam",
+        "shuffle",
+        "teed",
+        "zoe",
     }
     assert promised <= set(ANNOTATORS)
 

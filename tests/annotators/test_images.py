@@ -83,9 +83,7 @@ def test_an_animation_gives_its_first_frame(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(
-    ("width", "height", "seen"), [(9000, 10_000, "90 million"), (60_000, 60_000, "far more")]
-)
+@pytest.mark.parametrize(("width", "height", "seen"), [(9000, 10_000, "90 million"), (60_000, 60_000, "far more")])
 def test_a_giant_is_refused_from_its_header(tmp_path, width, height, seen):
     path = tmp_path / "giant.png"
     path.write_bytes(header_only_png(width, height))

@@ -39,26 +39,26 @@ class FakeLab(Lab):
         asked: the settings and conditions of every generate() call.
         failure: raised by the next generate() call.
         finished_example: whether there is one for the first screen.
+        trained: whether there are pairs.
     """
 
     asked: list[tuple[GenerateSettings, Image.Image]] = field(default_factory=list)
     failure: Exception | None = None
     finished_example: bool = True
+    trained: bool = True
     _drawn_from: dict[bytes, Image.Image] = field(default_factory=dict)
 
     def families(self) -> tuple[FamilyView, ...]:
         return (
             FamilyView(FAMILY, "Scenes UNet", True, "", CONDITIONS, 128),
-            FamilyView(
-                "sd15", "Stable Diffusion 1.5", False, "Its weights are not on this computer.", (), 512
-            ),
+            FamilyView("sd15", "Stable Diffusion 1.5", False, "Its weights are not on this computer.", (), 512),
         )
 
     def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
+        if not self.trained:
+            return ()
         views = [
-            PairView(
-                f"checkpoints/side/{name}", f"{name}, 4000 steps", FAMILY, name, ("baseline", "lisa"), STEPS
-            )
+            PairView(f"checkpoints/side/{name}", f"{name}, 4000 steps", FAMILY, name, ("baseline", "lisa"), STEPS)
             for name in CONDITIONS
         ]
         views.append(
@@ -71,9 +71,7 @@ class FakeLab(Lab):
                 (30, 60),
             )
         )
-        return tuple(
-            view for view in views if family in ("", view.family) and condition in ("", view.condition)
-        )
+        return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
 
     def render_scene(self, seed: int) -> SceneView:
         scene = super().render_scene(seed)
@@ -120,7 +118,5 @@ class FakeLab(Lab):
             return None
         scene = self.render_scene(8)
         settings = GenerateSettings(prompt=scene.caption, seed=7)
-        images = {
-            arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")
-        }
+        images = {arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")}
         return Example(scene.maps["canny"], images, settings)

@@ -32,10 +32,14 @@ def test_two_tabs_of_one_title_are_refused(monkeypatch):
         app.build.find_tabs()
 
 
-@pytest.mark.parametrize("finished_example", [True, False])
-def test_the_page_builds_with_and_without_an_example(finished_example):
-    page = app.build.build(FakeLab(finished_example=finished_example))
-    assert any(isinstance(block, gr.ImageSlider) for block in page.blocks.values())
+def words_on(page: gr.Blocks) -> str:
+    return " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
+
+
+def test_the_first_screen_tells_what_it_shows():
+    assert "A finished example" in words_on(app.build.build(FakeLab()))
+    assert "Nothing has been generated yet" in words_on(app.build.build(FakeLab(finished_example=False)))
+    assert "There is no trained pair" in words_on(app.build.build(FakeLab(finished_example=False, trained=False)))
 
 
 def test_every_control_has_a_label_and_help():
@@ -72,9 +76,7 @@ def test_every_knob_becomes_a_control():
 
 def test_the_unit_is_told_once():
     assert controls.knob_control(Knob("a", "A", 1, "Width", unit="pixels")).info == "Width, in pixels."
-    assert (
-        controls.knob_control(Knob("a", "A", 1, "Width in pixels", unit="pixels")).info == "Width in pixels."
-    )
+    assert controls.knob_control(Knob("a", "A", 1, "Width in pixels", unit="pixels")).info == "Width in pixels."
 
 
 def test_steps_are_listed_last_first_under_the_names_of_checkpoints():
@@ -121,9 +123,7 @@ def test_strokes_become_white_on_black():
 def test_maps_are_told_from_pictures(seed):
     scene = FakeLab().render_scene(seed)
     assert not looks_like_map(scene.image)
-    assert {name: looks_like_map(image) for name, image in scene.maps.items()} == dict.fromkeys(
-        scene.maps, True
-    )
+    assert {name: looks_like_map(image) for name, image in scene.maps.items()} == dict.fromkeys(scene.maps, True)
 
 
 def test_a_single_pixel_is_no_map():

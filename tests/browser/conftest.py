@@ -12,6 +12,7 @@ from app.build import build, launch
 from tests.app.fake_lab import FakeLab
 
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+PATIENCE = 60_000  # milliseconds; a busy machine is slow, and waiting ends as soon as the thing is there
 REQUIRED = "LISA_REQUIRE_BROWSER"
 
 
@@ -34,8 +35,9 @@ def browser() -> Iterator:
         pytest.fail(f"{REQUIRED} is set, but {reason}")
     if reason:
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield browser
@@ -61,16 +63,21 @@ def size() -> dict[str, int]:
 
 
 @pytest.fixture
-def page(browser, lab, url, size) -> Iterator:
+def theme() -> str:
+    return "light"
+
+
+@pytest.fixture
+def page(browser, lab, url, size, theme) -> Iterator:
     """The opened page; fails the test when the browser asked another host or logged an error."""
     lab.asked.clear()
     page = browser.new_page(viewport=size)
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE)
     foreign, errors = [], []
     page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or foreign.append(r.url))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    page.goto(f"{url}?__theme=light")
+    page.on("pageerror", lambda e: errors.append(e.stack or str(e)))
+    page.goto(f"{url}?__theme={theme}")
     page.get_by_role("button", name="Generate the pair").wait_for()
     yield page
     page.close()

@@ -49,9 +49,7 @@ def test_open_control_acts_and_its_strength_scales_it(family):
     side = tiny.open_control(family.new_side(0))
     free = family.predict(x_t, batch.timesteps, batch.text).value
     by_strength = {
-        strength: family.predict(
-            x_t, batch.timesteps, batch.text, side, batch.condition, strength=strength
-        ).value
+        strength: family.predict(x_t, batch.timesteps, batch.text, side, batch.condition, strength=strength).value
         for strength in (0.0, 0.5, 1.0)
     }
     assert torch.equal(by_strength[0.0], free)

@@ -1,0 +1,111 @@
+"""Pretraining: resume without a trace, averaged weights, starting from others' weights, and the embedded sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel
+from torch import nn
+
+from lisa.errors import LisaError
+from lisa.pretrain.architecture import MAX_TOKENS, new_scheduler, new_text_encoder, new_tokenizer, new_unet, new_vae
+from lisa.pretrain.stage import Stage, learning_rate
+from lisa.pretrain.vae import VaeStage, reconstruction_psnr
+from lisa.recipes import PretrainSettings
+from lisa.scenes.captions import caption
+from lisa.scenes.example import sample_scene
+from lisa.scenes.pool import Pool
+
+SETTINGS = PretrainSettings(steps=6, batch_size=3, save_every=3, warmup=2, learning_rate=0.1, ema=0.9)
+
+
+class Line(Stage):
+    """Fits one number to noise that depends on the step."""
+
+    def __init__(self, settings):
+        torch.manual_seed(settings.seed)
+        super().__init__(settings, {"line": nn.Linear(4, 1)}, 50)
+
+    def run_stage(self):
+        return self.run(self._loss)
+
+    def _loss(self, index, generator):
+        x = torch.randn((len(index), 4), generator=generator) + torch.from_numpy(index)[:, None] / 50
+        return (self.together["line"](x) - x.sum(1, keepdim=True)).square().mean(), {}
+
+
+def weights(stage):
+    return torch.cat([p.detach().flatten() for p in stage.together.parameters()])
+
+
+def test_resume_equals_uninterrupted(tmp_path):
+    whole = Line(replace(SETTINGS, work=str(tmp_path / "whole")))
+    losses = [r.losses for r in whole.run_stage()]
+    first = Line(replace(SETTINGS, work=str(tmp_path / "parts")))
+    for record in first.run_stage():
+        if record.step == 4:  # the state on disk is that of step 3
+            break
+    second = Line(replace(SETTINGS, work=str(tmp_path / "parts")))
+    assert second.step == 3
+    assert [r.losses for r in second.run_stage()] == losses[3:]
+    assert torch.equal(weights(whole), weights(second))
+    assert torch.equal(weights_of(whole.averaged()), weights_of(second.averaged()))
+
+
+def weights_of(modules):
+    return torch.cat([p.detach().flatten() for p in modules.parameters()])
+
+
+def test_resume_refuses_another_recipe_and_start_takes_averaged_weights(tmp_path):
+    stage = Line(replace(SETTINGS, work=str(tmp_path)))
+    assert len(list(stage.run_stage())) == 6
+    with pytest.raises(LisaError, match="batch_size 3, not 5"):
+        Line(replace(SETTINGS, work=str(tmp_path), batch_size=5))
+    fresh = Line(replace(SETTINGS, work=str(tmp_path / "other"), start=str(tmp_path / "vae"), seed=1))
+    assert torch.equal(weights(fresh), torch.cat([p.flatten() for p in stage.ema.shadow_params]))
+
+
+def test_learning_rate_warms_up_and_decays():
+    rates = [learning_rate(SETTINGS, step) for step in range(6)]
+    assert rates[0] == pytest.approx(0.05) and max(rates) == rates[1] and rates[5] < 0.02
+
+
+def test_sizes_of_the_embedded_models():
+    side = ControlNetModel.from_unet(new_unet())
+    assert 5e6 < sum(p.numel() for p in new_unet().parameters()) < 6e6
+    assert sum(p.numel() for p in side.parameters()) < 3.5e6
+    latents = new_vae().encode(torch.zeros(1, 3, 128, 128)).latent_dist.mean
+    assert latents.shape[1:] == (new_unet().config.in_channels, 16, 16)
+
+
+def test_every_word_of_the_world_is_one_token_and_captions_fit():
+    captions = [caption(sample_scene(seed)) for seed in range(150)]
+    tokenizer = new_tokenizer(captions)
+    for text in captions:
+        tokens = tokenizer(text).input_ids
+        assert len(tokens) <= MAX_TOKENS
+        assert len(tokens) - 2 <= len(text.replace(",", " ,").split()) + 2
+    assert new_text_encoder(tokenizer)(torch.tensor([[0, 1]])).last_hidden_state.shape == (1, 2, 128)
+
+
+def test_scheduler_ends_in_pure_noise():
+    assert new_scheduler().alphas_cumprod[-1] < 1e-4
+
+
+def test_a_frozen_encoder_keeps_its_latents(tmp_path):
+    rng = np.random.default_rng(0)
+    empty = np.zeros((6, 128, 128), np.uint8)
+    images = rng.integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
+    pool = Pool(np.arange(6), images, empty, empty, images, ("",) * 6)
+    settings = replace(SETTINGS, work=str(tmp_path), freeze_encoder=True, steps=2, batch_size=2, learning_rate=1e-3)
+    stage = VaeStage(settings, pool)
+    pixels = torch.zeros(1, 3, 128, 128)
+    before = stage.together["vae"].encode(pixels).latent_dist.mean.detach().clone()
+    psnr = reconstruction_psnr(stage.together["vae"], images)
+    assert len(list(stage.run_stage())) == 2
+    vae = stage.averaged()["vae"]
+    assert torch.equal(before, vae.encode(pixels).latent_dist.mean)
+    assert reconstruction_psnr(vae, images) != psnr
