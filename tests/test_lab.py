@@ -82,7 +82,7 @@ def test_generate_gives_a_pair_that_its_own_settings_reproduce(lab, condition):
         ({"family": "sd15", "run": "runs/mine"}, "belongs to scenes-unet, not sd15"),
         ({"steps": 0}, "steps is 0"),
         ({"guidance": float("nan")}, "guidance is nan"),
-        ({"width": 100}, "multiples of 8"),
+        ({"width": 100}, "multiple of 8"),
     ],
 )
 def test_wrong_requests_are_one_sentence(lab, condition, changes, message):

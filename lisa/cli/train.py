@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's flags."""
     add_settings(parser, TrainSettings)
     parser.add_argument(
-        "--run", "--folder", dest="folder", type=Path, required=True, help="run folder; an existing run goes on where it stopped"
+        "--run", "--folder", dest="folder", type=Path, required=True, help="run folder; an existing one is resumed"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
