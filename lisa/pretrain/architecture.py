@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 16
 MAX_TOKENS = 40
 TEXT_WIDTH = 128
 _MAIN_WIDTHS = (64, 96, 128)
@@ -18,7 +18,7 @@ _END_OF_WORD = "</w>"
 
 
 def new_vae() -> AutoencoderKL:
-    """An autoencoder of factor 8 with 8 latent channels, 2.6 M parameters: (B, 3, 128, 128) <-> (B, 8, 16, 16)."""
+    """An autoencoder of factor 8 with 16 latent channels, 2.6 M parameters: (B, 3, 128, 128) <-> (B, 16, 16, 16)."""
     levels = len(_VAE_WIDTHS)
     return AutoencoderKL(
         block_out_channels=_VAE_WIDTHS,
