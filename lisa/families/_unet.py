@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from lisa.errors import LisaError, unknown_name
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import Family, FamilySpec, Prediction
+from lisa.fingerprint import hash_weights
 from lisa.noise import from_scheduler
 from lisa.tap import Tap, tapped
 
@@ -225,11 +225,7 @@ class UNetFamily(Family):
     def fingerprint(self) -> str:
         """Hash the autoencoder; as Family.fingerprint."""
         if not self._fingerprint:
-            digest = hashlib.sha256(f"{self.vae.config.scaling_factor} {self.vae.dtype}".encode())
-            for name, weight in sorted(self.vae.state_dict().items()):
-                digest.update(f"{name} {tuple(weight.shape)}".encode())
-                digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = f"{hash_weights(self.vae)} {self.vae.config.scaling_factor}"
         return self._fingerprint
 
     def _embedding_channels(self) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
-from lisa.checkpoint import SHARD_SIZE
+from lisa.checkpoint import SHARD_SIZE, load_tensors, save_tensors
 from lisa.files import read_json, write_json
+from lisa.fingerprint import hash_weights
 from lisa.pretrain.architecture import new_scheduler, new_text_encoder, new_tokenizer, new_unet
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.pretrain.vae import encode_pool
@@ -40,7 +41,18 @@ class MainStage(Stage):
         self.vae = vae
         self.ids = token_ids(self.tokenizer, list(pool.captions))
         self.empty = token_ids(self.tokenizer, [""])
-        self.latents = encode_pool(vae.to(self.accelerator.device), pool.images) * vae.config.scaling_factor
+        self.latents = self._latents(pool)
+
+    def _latents(self, pool: Pool) -> Tensor:
+        """Encode the pool once per autoencoder: a resumed run reads the latents from its work folder."""
+        digest = hash_weights(self.vae)[:16]
+        path = self.folder / f"latents-{digest}-{len(pool)}.safetensors"
+        if path.exists():
+            return load_tensors(path)["data"]["latents"]
+        latents = encode_pool(self.vae.to(self.accelerator.device), pool.images) * self.vae.config.scaling_factor
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, {"data": {"latents": latents}})
+        return latents
 
     def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""

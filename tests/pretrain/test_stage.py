@@ -109,3 +109,28 @@ def test_a_frozen_encoder_keeps_its_latents(tmp_path):
     vae = stage.averaged()["vae"]
     assert torch.equal(before, vae.encode(pixels).latent_dist.mean)
     assert reconstruction_psnr(vae, images) != psnr
+
+
+def test_the_main_stage_trains_and_reads_its_latents_again(tmp_path, monkeypatch):
+    from lisa.pretrain import main
+
+    rng = np.random.default_rng(0)
+    empty = np.zeros((4, 128, 128), np.uint8)
+    images = rng.integers(0, 256, (4, 128, 128, 3), dtype=np.uint8)
+    pool = Pool(np.arange(4), images, empty, empty, images, ("a red cube", "a blue cone", "a cube", "a cone"))
+    settings = replace(SETTINGS, stage="main", work=str(tmp_path), steps=2, batch_size=2, learning_rate=1e-3)
+    vae = new_vae().eval()
+    first = main.MainStage(settings, pool, vae)
+    records = list(first.run_stage())
+    assert len(records) == 2 and all(np.isfinite(r.losses["loss"]) for r in records)
+    monkeypatch.setattr(main, "encode_pool", None)
+    again = main.MainStage(settings, pool, vae)
+    assert again.step == 2 and torch.equal(first.latents, again.latents)
+    main.save_pipeline(again.pipeline(), tmp_path / "out")
+    from diffusers import StableDiffusionPipeline
+
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "out", safety_checker=None)
+    assert loaded.unet.dtype == loaded.text_encoder.dtype == torch.float32
+    image = loaded("a red cube", num_inference_steps=1, height=128, width=128).images[0]
+    assert image.size == (128, 128)
+    assert max(path.stat().st_size for path in (tmp_path / "out").rglob("*.safetensors")) < 10e6
