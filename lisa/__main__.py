@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, module in VERBS.items():
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        verb.set_defaults(act=module.run)
     return parser
 
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; a mistake of the user is one sentence on standard error and exit code 2."""
     parsed = build_parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        parsed.act(parsed)
     except LisaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -62,4 +62,4 @@ def _knob(text: str) -> tuple[str, float]:
     try:
         return name, float(value)
     except ValueError as error:
-        raise LisaError(f"The knob '{text}' is not NAME=NUMBER: write for example low=100.") from error
+        raise LisaError(f"The knob '{text}' is not NAME=NUMBER: write for example low_threshold=100.") from error

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.count} scenes and {arguments.sampling_steps} sampling steps: use at least 2 and 1."
         )
     if arguments.dry_run:
-        print({key: str(value) for key, value in vars(arguments).items() if key not in ("run", "verb", "dry_run")})
+        print({key: str(value) for key, value in vars(arguments).items() if key not in ("act", "verb", "dry_run")})
         return
     from lisa.evaluate import evaluate
     from lisa.lab import ROOT

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
         raise LisaError(f"The count is {arguments.count} scenes: use 1 or more.")
     if arguments.dry_run:
-        print({key: str(value) for key, value in vars(arguments).items() if key not in ("run", "verb", "dry_run")})
+        print({key: str(value) for key, value in vars(arguments).items() if key not in ("act", "verb", "dry_run")})
         return
     report = bars()
     people = True if arguments.people else None
