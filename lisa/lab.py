@@ -218,10 +218,10 @@ class Lab:
                     "choose the family that fits."
                 )
         if not pairs:
-            known = ", ".join(dict.fromkeys(pair.condition for pair in self.pairs(settings.family))) or "none"
+            known = ", ".join(dict.fromkeys(pair.condition for pair in self.pairs(settings.family)))
             raise LisaError(
-                f"There is no side network for {settings.family} with the condition "
-                f"{settings.condition[:40]!r}: train one, or choose of {known}."
+                f"There is no side network for {settings.family} with the condition {settings.condition[:40]!r}: "
+                f"train one with 'python -m lisa train'{f', or choose of {known}' if known else ''}."
             )
         return pairs[0]
 
