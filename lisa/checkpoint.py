@@ -6,7 +6,6 @@ follows from the step, so nothing else is needed to go on bit for bit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from lisa.decoder import ScoreDecoder
 from lisa.errors import LisaError
+from lisa.files import replacing
 
 # Git hosts and reviewers choke on large files; diffusers reads shards without being told.
 SHARD_SIZE = "9MB"
@@ -50,12 +50,8 @@ def save_tensors(path: Path, groups: Mapping[str, Mapping[str, Tensor]]) -> None
         for group, tensors in groups.items()
         for name, value in tensors.items()
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(flat, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(flat, temporary)
 
 
 def load_tensors(path: Path) -> dict[str, dict[str, Tensor]]:

@@ -7,7 +7,7 @@ means, computed once and kept in the cache folder under a fingerprint of the aut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from lisa.checkpoint import load_tensors, save_tensors
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.imagefolder import read_imagefolder
-from lisa.scenes.pool import cache_folder, load_pool
+from lisa.pixels import to_pixels
+from lisa.scenes.pool import Pool, cache_folder, load_pool
 
 Progress = Callable[[str, int, int], None]
 _ENCODE_BATCH = 16
@@ -74,7 +75,7 @@ def load_data(
         LisaError: if the source holds no usable sample, or nothing can make the condition.
     """
     pictures = (
-        scene_pictures(condition, split, count, family.resolution, progress)
+        scene_pictures(condition_pool(condition, split, count, progress), condition, family.resolution)
         if data == "scenes"
         else folder_pictures(Path(data), condition, split, count, family.resolution)
     )
@@ -83,13 +84,14 @@ def load_data(
     return TrainingData(latents, conditions, pictures.captions, pictures.names)
 
 
-def scene_pictures(condition: str, split: str, count: int, size: int, progress: Progress | None = None) -> Pictures:
-    """Rendered scenes with their conditions: exact maps where the world has them, else an annotator's.
-
-    Pose uses scenes with at least one mannequin, since an empty skeleton map teaches nothing.
-    """
+def condition_pool(condition: str, split: str, count: int, progress: Progress | None = None) -> Pool:
+    """Rendered scenes that show a condition; pose needs a mannequin, since an empty skeleton map teaches nothing."""
     report = (lambda done, total: progress("rendering scenes", done, total)) if progress else None
-    pool = load_pool(split, count, people=True if condition == "pose" else None, progress=report)
+    return load_pool(split, count, people=True if condition == "pose" else None, progress=report)
+
+
+def scene_pictures(pool: Pool, condition: str, size: int) -> Pictures:
+    """Scenes with their conditions: exact maps where the world has them, else an annotator's."""
     images = np.stack([_resized(image, size) for image in pool.images])
     maps = [pool.condition(condition, i) for i in range(len(pool))]
     conditions = [
@@ -149,17 +151,8 @@ def encode_images(family: Family, images: np.ndarray, progress: Progress | None 
     """(N, H, W, 3) uint8 -> (N, C, h, w) float32 latents on the CPU."""
     parts = []
     for i in range(0, len(images), _ENCODE_BATCH):
-        pixels = (
-            torch.from_numpy(np.ascontiguousarray(images[i : i + _ENCODE_BATCH])).permute(0, 3, 1, 2).float() / 127.5
-            - 1
-        )
+        pixels = to_pixels(images[i : i + _ENCODE_BATCH])
         parts.append(family.encode_image(pixels).float().cpu().contiguous())
         if progress:
             progress("encoding images", min(i + _ENCODE_BATCH, len(images)), len(images))
     return torch.cat(parts)
-
-
-def condition_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Condition pictures of one size -> (B, 3, H, W) float32 in [0, 1]."""
-    stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lisa.data import TrainingData, encode_images, scene_pictures
+from lisa.data import TrainingData, condition_pool, encode_images, scene_pictures
 from lisa.errors import LisaError
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
@@ -25,7 +25,7 @@ from lisa.metrics.fidelity import MEASURES
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
 from lisa.runs import RunFolder
-from lisa.scenes.pool import Pool, load_pool
+from lisa.scenes.pool import Pool
 from lisa.settings import GenerateSettings, TrainSettings
 
 _BATCH = 32
@@ -82,8 +82,8 @@ def evaluate(
 
 
 def _held_out(family: Family, condition: str, count: int) -> Held:
-    pool = load_pool("test", count, people=True if condition == "pose" else None)
-    pictures = scene_pictures(condition, "test", count, family.resolution)
+    pool = condition_pool(condition, "test", count)
+    pictures = scene_pictures(pool, condition, family.resolution)
     conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
     return Held(
         pool, TrainingData(encode_images(family, pictures.images), conditions, pictures.captions, pictures.names)

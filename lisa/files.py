@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,36 @@ MANIFEST = "manifest.json"
 TEMP_PREFIX = ".tmp-"
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
     """Write a file so that readers, even after a crash, see the old content or the new one.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        A temporary path beside it to write to; it takes the file's name at the end, or is removed on any error.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMP_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file's whole content; see replacing().
 
     Args:
         path: The file; its folder must exist.
         data: Its whole content.
     """
-    path = Path(path)
-    temporary = path.with_name(f"{TEMP_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -78,9 +92,11 @@ def sync(path: Path) -> None:
     Args:
         path: The file or folder.
     """
-    if os.name == "nt":  # Windows cannot open a folder to flush it.
+    folder = path.is_dir()
+    if folder and os.name == "nt":  # Windows cannot open a folder to flush it.
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing; folders can only be opened for reading.
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -111,7 +111,6 @@ def sample(
         on_step: called with the number of sampling steps done.
     """
     pipeline = family.pipeline(side)
-    pipeline.set_progress_bar_config(disable=True)
     width, height = noise.shape[-1] * family.downscale, noise.shape[-2] * family.downscale
 
     def after(pipe: Any, step: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

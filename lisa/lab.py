@@ -17,7 +17,7 @@ from PIL import Image
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
 from lisa.errors import LisaError
 from lisa.files import read_json
-from lisa.options import check
+from lisa.options import check, from_dict
 from lisa.runs import RunFolder
 from lisa.settings import GenerateSettings
 
@@ -255,7 +255,7 @@ class Lab:
         folder = self.root / "assets" / "example"
         if not (folder / "settings.json").exists():
             return None
-        settings = check(GenerateSettings(**read_json(folder / "settings.json")))
+        settings = check(from_dict(GenerateSettings, read_json(folder / "settings.json")))
         images = {arm: _open(folder / f"{arm}.png") for arm in settings.arms.split(",")}
         return Example(_open(folder / "condition.png"), images, settings)
 

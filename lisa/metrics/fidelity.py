@@ -15,6 +15,7 @@ from PIL import Image
 
 from lisa.annotators.base import annotate
 from lisa.metrics.judge import Judge, Reading, half_size
+from lisa.pixels import to_pixels
 from lisa.registry import Registry
 from lisa.scenes.pool import Pool
 
@@ -59,7 +60,7 @@ def _canny(images: Array, pool: Pool, judge: Judge) -> Array:
 def read_images(judge: Judge, images: Array) -> list[Reading]:
     """Run the judge over images (N, H, W, 3) uint8 in batches."""
     batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
-    return [judge(torch.from_numpy(np.ascontiguousarray(b)).permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
+    return [judge(to_pixels(b)) for b in batches]
 
 
 def _depth(images: Array, pool: Pool, judge: Judge) -> Array:

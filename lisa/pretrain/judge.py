@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from lisa.metrics.fidelity import MEASURES
 from lisa.metrics.judge import Judge, half_size, joint_targets
+from lisa.pixels import to_pixels
 from lisa.pretrain.stage import PretrainStep, Stage
-from lisa.pretrain.vae import to_pixels
 from lisa.recipes import PretrainSettings
 from lisa.scenes.pool import Pool
 

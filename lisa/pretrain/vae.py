@@ -9,17 +9,13 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from lisa.pixels import to_pixels
 from lisa.pretrain.architecture import new_vae
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.recipes import PretrainSettings
 from lisa.scenes.pool import Pool
 
 _KL_WEIGHT = 1e-4
-
-
-def to_pixels(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class VaeStage(Stage):
@@ -43,7 +39,7 @@ class VaeStage(Stage):
         flip = torch.randint(2, (len(index),), generator=generator).bool().numpy()
         images = self.pool.images[index]
         images[flip] = images[flip, :, ::-1]
-        pixels = to_pixels(images, self.accelerator.device).contiguous(memory_format=torch.channels_last)
+        pixels = to_pixels(images).to(self.accelerator.device).contiguous(memory_format=torch.channels_last)
         vae: AutoencoderKL = self.together["vae"]
         posterior = vae.encode(pixels).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pixels.device)
@@ -59,7 +55,7 @@ def encode_pool(vae: AutoencoderKL, images: np.ndarray, batch: int = 32) -> Tens
     """Posterior means (N, C, h, w) float32 of images (N, H, W, 3) uint8, not scaled."""
     device = next(vae.parameters()).device
     parts = [
-        vae.encode(to_pixels(images[i : i + batch], device)).latent_dist.mean.float().cpu()
+        vae.encode(to_pixels(images[i : i + batch]).to(device)).latent_dist.mean.float().cpu()
         for i in range(0, len(images), batch)
     ]
     return torch.cat(parts)
@@ -71,7 +67,7 @@ def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray, batch: int = 32)
     device = next(vae.parameters()).device
     values = []
     for i in range(0, len(images), batch):
-        pixels = to_pixels(images[i : i + batch], device)
+        pixels = to_pixels(images[i : i + batch]).to(device)
         output = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
         error = ((output * 127.5).round() - (pixels * 127.5).round()).square().mean((1, 2, 3))
         values += (10 * torch.log10(255**2 / error)).tolist()

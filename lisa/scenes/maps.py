@@ -64,11 +64,9 @@ def _edges(instances: Array, normals: Array, solids: Array, classes: Array) -> A
     """A pixel is an edge if its left or upper neighbour is another thing, or the surface folds between them."""
     edges = np.zeros(instances.shape, bool)
     limb = classes == words.CLASS_INDEX[words.MANNEQUIN]
-    for axis in (0, 1):
-        a, b = [np.arange(1, instances.shape[0])], [np.arange(instances.shape[0] - 1)]
-        here, there = (np.ix_(a[0], range(instances.shape[1])), np.ix_(b[0], range(instances.shape[1])))
-        if axis == 1:
-            here, there = (np.ix_(range(instances.shape[0]), a[0]), np.ix_(range(instances.shape[0]), b[0]))
+    below, above = np.s_[1:, :], np.s_[:-1, :]
+    right, left = np.s_[:, 1:], np.s_[:, :-1]
+    for here, there in ((below, above), (right, left)):
         fold = (normals[(slice(None), *here)] * normals[(slice(None), *there)]).sum(0) < 0.8
         # Capsules of one limb meet smoothly; only a sharp fold between two of them is an outline.
         fold &= ~(limb[here] & (solids[here] == solids[there]))

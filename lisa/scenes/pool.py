@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from lisa.files import replacing
 from lisa.scenes import drawing
 from lisa.scenes.example import SIZE, render_example, sample_scene
 from lisa.scenes.maps import scene_keypoints
@@ -83,9 +84,8 @@ def _render_shard(job: tuple[Path, str, int, bool | None]) -> Path:
     }
     # safetensors writes memory as it lies: an array with other strides would come back scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(arrays, partial, metadata={"captions": json.dumps([e.caption for e in examples])})
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata={"captions": json.dumps([e.caption for e in examples])})
     return path
 
 
