@@ -43,9 +43,7 @@ class Choice(gr.Dropdown):
     def preprocess(self, payload: Any) -> Any:
         """Give the text unchanged."""
         if payload is not None and not isinstance(payload, str):
-            raise gr.Error(
-                f"{self.label} takes one name, not {type(payload).__name__}.", print_exception=False
-            )
+            raise gr.Error(f"{self.label} takes one name, not {type(payload).__name__}.", print_exception=False)
         return payload
 
 
@@ -85,9 +83,7 @@ def knob_control(knob: Knob) -> gr.components.Component:
     return _number(knob.low, knob.high, knob.step, **details)
 
 
-def _number(
-    low: float | None, high: float | None, step: float | None, **details: Any
-) -> gr.components.Component:
+def _number(low: float | None, high: float | None, step: float | None, **details: Any) -> gr.components.Component:
     step = step or 1
     if low is None or high is None or (high - low) / step > 2 * _LONGEST_SLIDER:
         return Number(minimum=low, maximum=high, step=step, **details)
@@ -133,9 +129,7 @@ def annotator_choices(views: Iterable[AnnotatorView], maps: Iterable[str] = ()) 
     """
     names = {view.name for view in views}
     exact = [(f"Exact {name} of the scene", f"exact:{name}") for name in maps if name not in names]
-    return exact + [
-        (view.title if view.available else f"{view.title} (not here yet)", view.name) for view in views
-    ]
+    return exact + [(view.title if view.available else f"{view.title} (not here yet)", view.name) for view in views]
 
 
 def pair_choices(pairs: Iterable[PairView]) -> list[tuple[str, str]]:

@@ -102,11 +102,7 @@ def read_drawing(value: dict[str, Any] | None) -> Image.Image:
     """
     layers = (value or {}).get("layers") or []
     strokes = [np.asarray(layer.convert("RGBA"))[..., 3] for layer in layers if layer is not None]
-    ink = (
-        np.maximum.reduce([alpha for alpha in strokes if alpha.shape == strokes[0].shape])
-        if strokes
-        else None
-    )
+    ink = np.maximum.reduce([alpha for alpha in strokes if alpha.shape == strokes[0].shape]) if strokes else None
     if ink is None or not ink.any():
         raise LisaError("The drawing is empty: draw a few lines first.")
     return Image.fromarray(np.repeat(ink[..., None], 3, axis=2))

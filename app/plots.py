@@ -24,9 +24,7 @@ def overlay(image: Image.Image, condition: Image.Image, opacity: float) -> Image
         RGB, of the image's size.
     """
     below = np.asarray(image.convert("RGB"), dtype=np.float32)
-    above = np.asarray(
-        condition.convert("RGB").resize(image.size, Image.Resampling.BILINEAR), dtype=np.float32
-    )
+    above = np.asarray(condition.convert("RGB").resize(image.size, Image.Resampling.BILINEAR), dtype=np.float32)
     light = above.max(axis=2, keepdims=True)
     cover = np.ones_like(light)
     if (light <= _BLACK).mean() > 0.6:

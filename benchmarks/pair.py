@@ -1,6 +1,6 @@
 """Seconds for the first and for a later pair of 128 x 128 images from the shipped side networks.
 
-    python benchmarks/pair.py --repeat 5
+python benchmarks/pair.py --repeat 5
 """
 
 from __future__ import annotations

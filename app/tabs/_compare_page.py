@@ -16,8 +16,7 @@ from lisa.settings import GenerateSettings
 
 OPACITY = 0.6
 NO_PAIRS = (
-    "There is no trained pair for this family yet: train one with `python -m lisa train`, "
-    "or choose another family."
+    "There is no trained pair for this family yet: train one with `python -m lisa train`, or choose another family."
 )
 ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignment"}
 
@@ -114,9 +113,7 @@ class ComparePage:
                             **frame,
                         )
                     )
-                    self.downloads.append(
-                        gr.DownloadButton(f"Download {title_of(arm)}", size="sm", interactive=False)
-                    )
+                    self.downloads.append(gr.DownloadButton(f"Download {title_of(arm)}", size="sm", interactive=False))
             with gr.Column(min_width=100, elem_classes="words"):
                 self.status = gr.Markdown(self._first_words(example), elem_id="status")
                 self.hint = gr.Markdown("" if pair else NO_PAIRS, elem_id="hint")
@@ -142,13 +139,9 @@ class ComparePage:
                 min_width=240,
                 info="What to show; the embedded world has spheres, cubes, cylinders, cones and mannequins.",
             )
-            self.go = gr.Button(
-                "Generate the pair", variant="primary", size="lg", scale=1, min_width=200, elem_id="go"
-            )
+            self.go = gr.Button("Generate the pair", variant="primary", size="lg", scale=1, min_width=200, elem_id="go")
 
-    def _draw_settings(
-        self, settings: GenerateSettings, pairs: tuple[PairView, ...], pair: PairView | None
-    ) -> None:
+    def _draw_settings(self, settings: GenerateSettings, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
         families = dict.fromkeys([settings.family, *(each.family for each in self.lab.pairs())])
         with gr.Row(elem_classes="settings"):
             self.fields["family"] = controls.control(
@@ -194,9 +187,7 @@ class ComparePage:
             )
             with gr.Row():
                 for name in ("control_start", "control_end"):
-                    self.fields[name] = controls.control(
-                        GenerateSettings, name, value=getattr(settings, name)
-                    )
+                    self.fields[name] = controls.control(GenerateSettings, name, value=getattr(settings, name))
             with gr.Row():
                 self.arms = [
                     controls.Choice(
@@ -205,9 +196,7 @@ class ComparePage:
                     for arm, side in zip(arms, ("left", "right"), strict=True)
                 ]
             with gr.Row():
-                self.png = gr.UploadButton(
-                    "Take the settings from a PNG of the lab", file_types=[".png"], size="sm"
-                )
+                self.png = gr.UploadButton("Take the settings from a PNG of the lab", file_types=[".png"], size="sm")
             self.families_note = gr.Markdown("")
 
     def _draw_close_up(self, example: Example | None) -> None:

@@ -17,9 +17,7 @@ from lisa.options import Option
 
 SOURCES = {"scene": "A rendered scene", "upload": "Your own picture", "draw": "A drawing"}
 SCENES = 10_000
-SCENE_SEED = Option(
-    "Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1
-)
+SCENE_SEED = Option("Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1)
 FRAME = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
 
 

@@ -76,9 +76,7 @@ class Compare:
         )
 
     def _wire_close_up(self) -> None:
-        self.ui.divider.input(
-            move_divider, [self.ui.divider], [self.ui.slider], **QUIET, trigger_mode="always_last"
-        )
+        self.ui.divider.input(move_divider, [self.ui.divider], [self.ui.slider], **QUIET, trigger_mode="always_last")
         gr.on(
             [self.ui.opacity.input, self.ui.under.input],
             guarded(lay_over),
@@ -130,8 +128,7 @@ class Compare:
         files = [self._keep(result) for result in results]
         titles = [title_of(result.arm) for result in results]
         pictures = [
-            gr.Image(file, label=title, alt_text=f"Image by {title}")
-            for file, title in zip(files, titles, strict=True)
+            gr.Image(file, label=title, alt_text=f"Image by {title}") for file, title in zip(files, titles, strict=True)
         ]
         downloads = [
             gr.DownloadButton(f"Download {title}", value=file, interactive=True)
@@ -186,9 +183,7 @@ class Compare:
         fitting = [pair for pair in pairs if pair.condition == carried.condition]
         hint = ""
         if carried.condition and not fitting:
-            hint = (
-                f"No pair of this family has learned **{carried.condition}** maps: this one will not follow."
-            )
+            hint = f"No pair of this family has learned **{carried.condition}** maps: this one will not follow."
         prompt = carried.caption or gr.skip()
         if not fitting:
             return carried.map, prompt, *(gr.skip(),) * 4, hint
@@ -199,9 +194,7 @@ class Compare:
         """Warn when a photograph was given where a map belongs."""
         if image is None or looks_like_map(image):
             return ""
-        return (
-            "This looks like a picture rather than a condition map: the **Condition** tab makes a map of it."
-        )
+        return "This looks like a picture rather than a condition map: the **Condition** tab makes a map of it."
 
     def take_settings(self, file: str) -> tuple[Any, ...]:
         """Fill the form from a PNG that was downloaded from the lab."""

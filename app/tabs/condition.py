@@ -99,9 +99,7 @@ class Condition:
             words += " It is blank: there is nothing of this kind in the picture."
         return made.map, words, self._twice(source, picture, annotator), made
 
-    def annotate_live(
-        self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any
-    ) -> Any:
+    def annotate_live(self, source: str, upload: Any, drawing: Any, scene: Any, annotator: str, *rest: Any) -> Any:
         """Make the map after a change, unless there is no picture or weights would be downloaded."""
         if source == "draw" or (source == "upload" and upload is None):
             return None, EMPTY, "", None
