@@ -18,7 +18,10 @@ _TINY = np.float32(1e-7)
 
 def dot(a: Array, b: Array) -> Array:
     """Sum over the first axis of a * b: (3, N), (3, N) or (3, 1) -> (N,)."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    total = a[0] * b[0]
+    total += a[1] * b[1]
+    total += a[2] * b[2]
+    return total
 
 
 def normalize(v: Array) -> Array:

@@ -6,6 +6,7 @@ spheres, one mirror bounce, fog on the floor, and a filmic tone curve. Everythin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +43,32 @@ def camera_rays(camera: Camera, size: int) -> tuple[Array, Array]:
     return d * scale, scale
 
 
-def _near(thing: Thing, o: Array, d: Array, spread: float = 0.0) -> Array:
-    """Indices of rays that pass the thing's bounding sphere, for rays that spread by ``spread`` per unit of length."""
-    to = thing.center - o
+def _near(center: Array, radius: float, o: Array, d: Array, spread: float = 0.0) -> Array:
+    """Indices of rays that pass a bounding sphere, for rays that spread by ``spread`` per unit of length."""
+    to = center - o
     along = dot(to, d)
-    radius = thing.radius + spread * np.maximum(along, 0)
-    return np.flatnonzero((along > -thing.radius) & (dot(to, to) - along * along < radius * radius))
+    size = F(radius)
+    reach = size + F(spread) * np.maximum(along, 0) if spread else size
+    return np.flatnonzero((along > -size) & (dot(to, to) - along * along < reach * reach))
 
 
 def _columns(v: Array, index: Array) -> Array:
-    return v if v.shape[1] == 1 else v[:, index]
+    return v if v.shape[1] == 1 else np.take(v, index, 1)
+
+
+def _meetings(thing: Thing, o: Array, d: Array, index: Array) -> Iterator[tuple[int, Array, Array]]:
+    """For each solid of a thing: its number, those of the rays ``index`` that meet it, and at what distance."""
+    o, d = _columns(o, index), _columns(d, index)
+    for j, solid in enumerate(thing.solids):
+        rays, oo, dd = index, o, d
+        if len(thing.solids) > 1:
+            # A limb fills little of a mannequin's sphere, so its own sphere is asked first; it is a little larger,
+            # lest rounding take a ray that only grazes.
+            near = _near(solid.center, 1.001 * solid.bounding_radius, o, d)
+            rays, oo, dd = index[near], _columns(o, near), _columns(d, near)
+        distance = solid.hit(oo, dd)
+        met = np.flatnonzero((distance > _EPSILON) & (distance < MISS))
+        yield j, rays[met], distance[met]
 
 
 def trace(things: tuple[Thing, ...], o: Array, d: Array) -> Hits:
@@ -61,15 +78,11 @@ def trace(things: tuple[Thing, ...], o: Array, d: Array) -> Hits:
     t = np.where(thing_id == -1, t, MISS)
     solid_id = np.zeros(t.shape, np.int8)
     for i, thing in enumerate(things):
-        index = _near(thing, o, d)
-        if not index.size:
-            continue
-        oo, dd = _columns(o, index), d[:, index]
-        for j, solid in enumerate(thing.solids):
-            near = solid.hit(oo, dd)
-            closer = (near > _EPSILON) & (near < t[index])
-            won = index[closer]
-            t[won], thing_id[won], solid_id[won] = near[closer], i, j
+        index = _near(thing.center, thing.radius, o, d)
+        for j, met, distance in _meetings(thing, o, d, index):
+            closer = distance < t[met]
+            won = met[closer]
+            t[won], thing_id[won], solid_id[won] = distance[closer], i, j
     return Hits(t, thing_id, solid_id)
 
 
@@ -104,7 +117,7 @@ def _surface(scene: Scene, p: Array, thing_id: Array, solid_id: Array) -> Surfac
 
 
 def _paint(out: Surface, thing: Thing, j: int, index: Array, p: Array) -> None:
-    normal, u, v = thing.solids[j].surface(p[:, index])
+    normal, u, v = thing.solids[j].surface(_columns(p, index))
     color = np.array(thing.colors[j], F)[:, None]
     mask = pattern_mask(thing.pattern, u, v)
     if mask is not None:
@@ -119,7 +132,10 @@ def _sun_visibility(scene: Scene, p: Array, facing: Array, samples: int, rng: np
     """Share of the sun's disc seen from each point (M,): jittered spiral samples, only where a shadow can fall."""
     visible = np.ones(p.shape[1], F)
     index = np.flatnonzero(facing)
-    near = {thing: index[_near(thing, p[:, index], scene.light, scene.light_size)] for thing in scene.things}
+    faced = _columns(p, index)
+    near = {
+        thing: index[_near(thing.center, thing.radius, faced, scene.light, scene.light_size)] for thing in scene.things
+    }
     reached = np.zeros(p.shape[1], bool)
     for rays in near.values():
         reached[rays] = True
@@ -129,7 +145,7 @@ def _sun_visibility(scene: Scene, p: Array, facing: Array, samples: int, rng: np
     shaded = {thing: np.searchsorted(index, rays) for thing, rays in near.items()}
     u = normalize(np.cross(scene.light, np.array([[0], [1], [0]], F), axis=0)).astype(F)
     v = np.cross(scene.light, u, axis=0).astype(F)
-    start, o = rng.random(index.size, dtype=F) * F(2 * np.pi), p[:, index]
+    start, o = rng.random(index.size, dtype=F) * F(2 * np.pi), _columns(p, index)
     seen = np.zeros(index.size, F)
     for k in range(samples):
         angle, r = start + _GOLDEN_ANGLE * F(k), F(scene.light_size * np.sqrt((k + 0.5) / samples))
@@ -143,12 +159,8 @@ def _blocked(shaded: dict[Thing, Array], o: Array, d: Array) -> Array:
     """Which rays (N,) meet a thing; ``shaded`` names, per thing, the rays that may."""
     blocked = np.zeros(d.shape[1], bool)
     for thing, index in shaded.items():
-        for solid in thing.solids:
-            index = index[~blocked[index]]
-            if not index.size:
-                break
-            near = solid.hit(o[:, index], d[:, index])
-            blocked[index[(near > _EPSILON) & (near < MISS)]] = True
+        for _, met, _ in _meetings(thing, o, d, index[~blocked[index]]):
+            blocked[met] = True
     return blocked
 
 
@@ -177,7 +189,7 @@ def radiance(scene: Scene, o: Array, d: Array, rng: np.random.Generator, bounce:
     index = np.flatnonzero(hits.thing > -2)
     if not index.size:
         return out
-    d, t, thing_id = d[:, index], hits.distance[index], hits.thing[index]
+    d, t, thing_id = _columns(d, index), hits.distance[index], hits.thing[index]
     p = _columns(o, index) + d * t
     s = _surface(scene, p, thing_id, hits.solid[index])
     p += s.normal * F(2e-3)
@@ -209,9 +221,9 @@ def _add_mirror(scene: Scene, color: Array, p: Array, d: Array, s: Surface, rng:
     index = np.flatnonzero(s.reflectance > 0)
     if not index.size:
         return
-    normal, view = s.normal[:, index], d[:, index]
+    normal, view = _columns(s.normal, index), _columns(d, index)
     cos = dot(normal, view)
-    mirrored = radiance(scene, p[:, index], view - 2 * cos * normal, rng, bounce=False)
+    mirrored = radiance(scene, _columns(p, index), view - 2 * cos * normal, rng, bounce=False)
     r = s.reflectance[index]
     fresnel = r + (1 - r) * np.power(np.clip(1 + cos, 0, 1), 5) * F(0.6)
     color[:, index] += mirrored * fresnel * np.where(s.metal[index], s.albedo[:, index], F(1))
