@@ -21,9 +21,6 @@ class PretrainSettings:
     out: str = option("checkpoints/scenes-unet", "Pipeline folder that receives the trained parts")
     work: str = option("runs/pretrain", "Folder for logs, samples and the state to resume from")
     start: str = option("", "State folder to take weights from where their shapes fit; empty starts from noise")
-    freeze_encoder: bool = option(
-        False, "Train only the autoencoder's decoder, so that latents and everything trained on them stay valid"
-    )
     scenes: int = option(
         16384, "Training scenes to render or take from the cache", unit="scenes", low=128, high=1_000_000
     )

@@ -7,27 +7,33 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lisa.pixels import to_pixels
 from lisa.pretrain.architecture import new_vae
+from lisa.pretrain.principal import silence_residuals, write_principal_encoder
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.recipes import PretrainSettings
 from lisa.scenes.pool import Pool
 
-_KL_WEIGHT = 1e-4
+_ENCODER_SCENES = 2048
+# The decoder grows (Karras et al. 2018): (pixels per side that one output position stands for, share of the steps
+# after which the next block joins). The coarse blocks learn most, and a step of theirs sees more pictures.
+_GROWTH = ((4, 0.12), (2, 0.3), (1, 1.0))
 
 
 class VaeStage(Stage):
-    """Train the autoencoder on pixels: L1 + squared error, with a light pull of the latents to a unit normal."""
+    """Train the decoder on pixels, L1 + squared error; the encoder is known in closed form and stays as it is."""
 
     def __init__(self, settings: PretrainSettings, pool: Pool) -> None:
         torch.manual_seed(settings.seed)
         vae = new_vae()
-        if settings.freeze_encoder:
-            vae.encoder.requires_grad_(False)
-            vae.quant_conv.requires_grad_(False)
-        super().__init__(settings, {"vae": vae}, len(pool))
+        write_principal_encoder(vae, pool.images[:_ENCODER_SCENES])
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+        silence_residuals(vae.decoder)
+        super().__init__(settings, {"vae": vae, "heads": new_heads(vae)}, len(pool))
         self.pool = pool
         self.together.to(memory_format=torch.channels_last)
 
@@ -36,18 +42,50 @@ class VaeStage(Stage):
         return self.run(self._loss)
 
     def _loss(self, index: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        factor = next(factor for factor, share in _GROWTH if self.step < share * self.settings.steps)
+        index = np.concatenate([index, *(self._more(index, generator) for _ in range(factor - 1))])
         flip = torch.randint(2, (len(index),), generator=generator).bool().numpy()
         images = self.pool.images[index]
         images[flip] = images[flip, :, ::-1]
         pixels = to_pixels(images).to(self.accelerator.device).contiguous(memory_format=torch.channels_last)
         vae: AutoencoderKL = self.together["vae"]
-        posterior = vae.encode(pixels).latent_dist
+        with torch.no_grad():
+            posterior = vae.encode(pixels).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(pixels.device)
-        output = vae.decode(posterior.mean + posterior.std * noise).sample.float()
-        error = (output - pixels).square().mean()
-        kl = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        loss = (output - pixels).abs().mean() + error + _KL_WEIGHT * kl
-        return loss, {"mse": float(error.detach()), "kl": float(kl.detach())}
+        output = decode_grown(vae, self.together["heads"], posterior.mean + posterior.std * noise, factor).float()
+        difference = output - functional.pixel_unshuffle(pixels, factor)
+        error = difference.square().mean()
+        return difference.abs().mean() + error, {"mse": float(error.detach())}
+
+    def _more(self, index: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        return torch.randint(self.size, (len(index),), generator=generator).numpy()
+
+
+def new_heads(vae: AutoencoderKL) -> nn.ModuleDict:
+    """Factor -> 1 x 1 convolution from the features that the decoder has at that factor to the pixels of a patch."""
+    blocks = vae.decoder.up_blocks
+    return nn.ModuleDict(
+        {
+            str(factor): nn.Conv2d(blocks[i].upsamplers[0].conv.out_channels, 3 * factor**2, 1)
+            for i, (factor, _) in enumerate(_GROWTH[:-1])
+        }
+    )
+
+
+def decode_grown(vae: AutoencoderKL, heads: nn.ModuleDict, latents: Tensor, factor: int) -> Tensor:
+    """Decode latents (B, C, h, w) as far as the decoder has grown: (B, 3 * factor ** 2, 8h / factor, 8w / factor).
+
+    Factor 1 is the whole decoder. The others stop after the block whose features have the asked size and let a
+    1 x 1 convolution say the factor x factor pixels of every position, in the order of ``pixel_unshuffle``.
+    """
+    if factor == 1:
+        return vae.decode(latents).sample
+    decoder = vae.decoder
+    features = decoder.mid_block(decoder.conv_in(vae.post_quant_conv(latents)))
+    stop = [f for f, _ in _GROWTH].index(factor)
+    for block in decoder.up_blocks[: stop + 1]:
+        features = block(features)
+    return heads[str(factor)](features)
 
 
 @torch.no_grad()

@@ -100,7 +100,7 @@ def test_a_frozen_encoder_keeps_its_latents(tmp_path):
     empty = np.zeros((6, 128, 128), np.uint8)
     images = rng.integers(0, 256, (6, 128, 128, 3), dtype=np.uint8)
     pool = Pool(np.arange(6), images, empty, empty, images, ("",) * 6)
-    settings = replace(SETTINGS, work=str(tmp_path), freeze_encoder=True, steps=2, batch_size=2, learning_rate=1e-3)
+    settings = replace(SETTINGS, work=str(tmp_path), steps=2, batch_size=2, learning_rate=1e-3)
     stage = VaeStage(settings, pool)
     pixels = torch.zeros(1, 3, 128, 128)
     before = stage.together["vae"].encode(pixels).latent_dist.mean.detach().clone()
