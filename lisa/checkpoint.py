@@ -6,7 +6,7 @@ follows from the step, so nothing else is needed to go on bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -69,6 +69,16 @@ def load_tensors(path: Path) -> dict[str, dict[str, Tensor]]:
         group, name = key.split("/", 1)
         groups.setdefault(group, {})[name] = value
     return groups
+
+
+def kept_tensor(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """Read the tensor that an earlier call left at ``path``, else make it and leave it there."""
+    if path.exists():
+        return load_tensors(path)["data"]["tensor"]
+    value = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(path, {"data": {"tensor": value}})
+    return value
 
 
 def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:

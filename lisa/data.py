@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from lisa.annotators.base import annotate, annotator_for
-from lisa.checkpoint import load_tensors, save_tensors
+from lisa.checkpoint import kept_tensor
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.imagefolder import read_imagefolder
@@ -139,12 +139,7 @@ def _cached_latents(family: Family, images: np.ndarray, progress: Progress | Non
     digest = hashlib.sha256(f"{family.fingerprint()} {images.shape}".encode())
     digest.update(np.ascontiguousarray(images))
     path = cache_folder() / "latents" / f"{digest.hexdigest()[:32]}.safetensors"
-    if path.exists():
-        return load_tensors(path)["data"]["latents"]
-    latents = encode_images(family, images, progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(path, {"data": {"latents": latents}})
-    return latents
+    return kept_tensor(path, lambda: encode_images(family, images, progress))
 
 
 def encode_images(family: Family, images: np.ndarray, progress: Progress | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
-from lisa.checkpoint import SHARD_SIZE, load_tensors, save_tensors
+from lisa.checkpoint import SHARD_SIZE, kept_tensor
 from lisa.files import read_json, write_json
 from lisa.fingerprint import hash_weights
 from lisa.pretrain.architecture import new_scheduler, new_text_encoder, new_tokenizer, new_unet
@@ -47,12 +47,8 @@ class MainStage(Stage):
         """Encode the pool once per autoencoder: a resumed run reads the latents from its work folder."""
         digest = hash_weights(self.vae)[:16]
         path = self.folder / f"latents-{digest}-{len(pool)}.safetensors"
-        if path.exists():
-            return load_tensors(path)["data"]["latents"]
-        latents = encode_pool(self.vae.to(self.accelerator.device), pool.images) * self.vae.config.scaling_factor
-        self.folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(path, {"data": {"latents": latents}})
-        return latents
+        vae = self.vae.to(self.accelerator.device)
+        return kept_tensor(path, lambda: encode_pool(vae, pool.images) * vae.config.scaling_factor)
 
     def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""
