@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lisa.cli import annotate, evaluate, export, generate, info, pretrain, scenes, train
+from lisa.cli import annotate, evaluate, export, features, generate, info, pretrain, scenes, train
 from lisa.errors import LisaError
 
 VERBS = {
@@ -14,6 +14,7 @@ VERBS = {
     "train": train,
     "generate": generate,
     "evaluate": evaluate,
+    "features": features,
     "annotate": annotate,
     "export": export,
     "info": info,

@@ -68,6 +68,7 @@ class Job:
             if self.writer:
                 stack.enter_context(self.run.lock())
                 self.run.sweep()
+                self.run.take_requests()
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             trainer = self._prepare()
@@ -115,12 +116,22 @@ class Job:
             last = record.step == self.settings.steps
             self._after_step(trainer, last)
             yield record
+            self._serve_requests(trainer)
             if self._stopping():
                 self._save(trainer)
                 self._state("stopped", trainer)
                 return
         self._save(trainer)
         self._state("finished", trainer)
+
+    def _serve_requests(self, trainer: Trainer) -> None:
+        """Do what followers asked for: any process may ask, on this computer or another that sees the folder."""
+        asked = self.run.take_requests() if self.writer else set()
+        self.stop_asked = self.stop_asked or "stop" in asked
+        if "sample" in asked:
+            self._preview(trainer)
+        if "save" in asked:
+            self._save(trainer)
 
     def _stopping(self) -> bool:
         if self.accelerator.num_processes == 1:

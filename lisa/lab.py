@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,16 @@ from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
 from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.options import check, from_dict
+from lisa.rundesk import RunDesk, run_folders
 from lisa.runs import RunFolder
-from lisa.settings import GenerateSettings
+from lisa.settings import FeatureSettings, GenerateSettings, TrainSettings, parse_arms
 
 if TYPE_CHECKING:
     from torch import nn
 
     from lisa.families.base import Family
     from lisa.generate import GeneratedImage
+    from lisa.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 _FAMILIES_IN_MEMORY = 1
@@ -103,6 +106,11 @@ class Lab:
     _sides: OrderedDict[tuple[Any, ...], nn.Module] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    @property
+    def training(self) -> RunDesk:
+        """Start, follow and steer runs."""
+        return RunDesk(self.root)
+
     def families(self) -> tuple[FamilyView, ...]:
         """List every family, those that cannot be used here with the reason."""
         from lisa.families.base import FAMILIES
@@ -152,13 +160,8 @@ class Lab:
             family: only this family; empty for all.
             condition: only this condition; empty for all.
         """
-        views = [view for path in self._run_folders() if (view := self._pair(path))]
+        views = [view for path in run_folders(self.root) if (view := self._pair(path))]
         return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
-
-    def _run_folders(self) -> list[Path]:
-        shipped = sorted(path.parent for path in (self.root / "checkpoints").glob("*/*/settings.json"))
-        local = sorted(path.parent for path in (self.root / "runs").glob("*/settings.json"))
-        return shipped + local
 
     def _pair(self, path: Path) -> PairView | None:
         run = RunFolder(path)
@@ -203,7 +206,38 @@ class Lab:
             report = (lambda done, total: progress(done, total, "generating")) if progress else None
             return tuple(paired_images(family, sides, condition, exact, report))
 
-    def _find_pair(self, settings: GenerateSettings) -> PairView:
+    def features(self, settings: FeatureSettings, progress: Report | None = None) -> Study:
+        """Collect, project and measure features of side networks; see ``lisa.study``.
+
+        Args:
+            settings: what to look at; an empty ``run`` takes the shipped pair for family and condition.
+            progress: called with (done, in all, what is being done).
+
+        Raises:
+            LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
+        """
+        from lisa.study import run_study
+
+        settings = check(settings)
+        pair = self._find_pair(settings)
+        last = _checkpoint_step(pair, settings.checkpoint)
+        arms = _chosen_arms(pair, settings.arms)
+        training = from_dict(TrainSettings, RunFolder(self.root / pair.id).settings())
+        report = (lambda what, done, total: progress(done, total, what)) if progress else None
+        with self._lock:
+            family = self._family(
+                GenerateSettings(family=pair.family, source=training.source, revision=training.revision)
+            )
+            sides = {
+                (step, arm): partial(self._side, family, pair, step, arm)
+                for step in (pair.steps if settings.walk else (last,))
+                for arm in arms
+            }
+            taps = tuple(settings.taps.split("+")) if settings.taps else _aligned_taps(family, training)
+            exact = replace(settings, run=pair.id, checkpoint=f"step-{last:06d}", taps="+".join(taps))
+            return run_study(family, pair.condition, sides, taps, exact, report)
+
+    def _find_pair(self, settings: GenerateSettings | FeatureSettings) -> PairView:
         pairs = self.pairs(settings.family, settings.condition)
         if settings.run:
             pairs = tuple(pair for pair in self.pairs() if pair.id == settings.run.rstrip("/"))
@@ -299,3 +333,11 @@ def _chosen_arms(pair: PairView, arms: str) -> list[str]:
         if arm not in pair.arms:
             raise LisaError(f"The pair {pair.id} has no arm {arm[:40]!r}: choose of {', '.join(pair.arms)}.")
     return wanted
+
+
+def _aligned_taps(family: Family, training: TrainSettings) -> tuple[str, ...]:
+    """The taps that a run's arms were aligned at, else the family's default."""
+    from lisa.families.base import FAMILIES
+
+    arms = parse_arms(training.arms, FAMILIES.get(training.family).default_lisa)
+    return next((arm.lisa.taps for arm in arms if arm.lisa.weight and arm.lisa.taps), ("mid",))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lisa.errors import LisaError
+from lisa.errors import LisaError, unknown_name
 from lisa.files import (
     TEMP_PREFIX,
     is_complete,
@@ -33,6 +33,8 @@ except ImportError:  # Windows has no flock: runs can be read there, not trained
 
 __all__ = ["RunFolder", "read_json", "write_atomically", "write_json"]
 
+REQUESTS = ("stop", "save", "sample")
+"""Stop saves and ends, save keeps a checkpoint, sample makes preview images."""
 _STEP_FOLDER = re.compile(r"step-(\d{6,})")
 
 
@@ -151,6 +153,28 @@ class RunFolder:
         """
         kept = [row for _, row in self._rows() if row.get("step") is None or row["step"] <= step]
         write_atomically(self._events, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def ask(self, what: str) -> None:
+        """Leave a request for whoever trains this run; it is taken after the present step.
+
+        Args:
+            what: One of REQUESTS.
+
+        Raises:
+            LisaError: If there is no such request.
+        """
+        if what not in REQUESTS:
+            raise unknown_name("request", what, REQUESTS)
+        folder = self.path / "requests"
+        folder.mkdir(exist_ok=True)
+        (folder / what).touch()
+
+    def take_requests(self) -> set[str]:
+        """Take all requests that were left."""
+        taken = {what for what in REQUESTS if (self.path / "requests" / what).exists()}
+        for what in taken:
+            (self.path / "requests" / what).unlink(missing_ok=True)
+        return taken
 
     @contextmanager
     def lock(self, wait: float = 1.0) -> Iterator[None]:

@@ -267,3 +267,68 @@ class GenerateSettings:
             if not ARM_NAME.fullmatch(name) or names.count(name) > 1:
                 raise LisaError(f"arms is {self.arms[:80]!r}, but must be different names joined by commas.")
         return names
+
+
+PROMPT_KINDS = ("own", "empty", "other")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """One look into side networks: which run, which layers, and the design scenes x prompts x noises x timesteps."""
+
+    run: str = option("", "Run folder; empty takes the pair that comes with the lab", label="Run")
+    checkpoint: str = option("", "Training step such as step-000200; empty takes the last one", label="Checkpoint")
+    family: str = option("scenes-unet", "Family of main and side network", label="Family")
+    condition: str = option("canny", "Kind of condition the side network reads", label="Condition")
+    arms: str = option("baseline,lisa", "Arms of the run to compare, joined by commas", label="Arms")
+    taps: str = option("", "Layers to read, such as down_3+mid; empty takes the one that the run aligned", label="Taps")
+    walk: bool = option(False, "Also look at every other training step that was kept", label="All training steps")
+    scenes: int = option(40, "Held-out scenes", unit="scenes", low=4, high=2000, step=4, label="Scenes")
+    prompts: str = option(
+        "own,empty",
+        "Prompts of each scene, joined by commas: own caption, empty, the caption of another scene",
+        label="Prompts",
+    )
+    noises: int = option(2, "Noises, the same for every scene", unit="noises", low=1, high=64, step=1, label="Noises")
+    timesteps: str = option(
+        "100,300,500,700,900", "Thousandths of the times that training draws, joined by commas", label="Timesteps"
+    )
+    pooling: str = option(
+        "mean",
+        "How a feature map becomes one row: mean over positions, a 4 x 4 grid of means, or everything",
+        choices=("mean", "grid", "flatten"),
+        label="Pooling",
+    )
+    method: str = option("umap", "Projection", choices=("umap", "pca"), label="Projection")
+    dimensions: int = option(2, "Dimensions of the projection", low=2, high=3, step=1, label="Dimensions")
+    seed: int = option(0, "Seed of noises, projection and resampling", low=0, high=SEED_LIMIT, step=1, label="Seed")
+
+    def crosscheck(self) -> None:
+        """Check the lists.
+
+        Raises:
+            LisaError: If a prompt kind or timestep is unknown or listed twice.
+        """
+        self.prompt_kinds()
+        self.timestep_values()
+
+    def prompt_kinds(self) -> tuple[str, ...]:
+        """List the kinds of prompt, each once."""
+        kinds = tuple(part.strip() for part in self.prompts.split(","))
+        for kind in kinds:
+            if kind not in PROMPT_KINDS:
+                raise LisaError(f"prompts has {kind[:40]!r}: use {', '.join(PROMPT_KINDS)}.")
+        if len(set(kinds)) < len(kinds):
+            raise LisaError(f"prompts is {self.prompts[:80]!r}: name each kind once.")
+        return kinds
+
+    def timestep_values(self) -> tuple[int, ...]:
+        """List the timesteps in thousandths, 0..999, each once."""
+        parts = [part.strip() for part in self.timesteps.split(",")]
+        if not all(part.isdecimal() and int(part) < 1000 for part in parts) or len(set(parts)) < len(parts):
+            raise LisaError(f"timesteps is {self.timesteps[:80]!r}: use different whole numbers from 0 to 999.")
+        return tuple(map(int, parts))
+
+    def rows(self) -> int:
+        """Count the cells of the design."""
+        return self.scenes * len(self.prompt_kinds()) * self.noises * len(self.timestep_values())

@@ -190,7 +190,8 @@ class Trainer:
                     )
         for arm in self.arms:
             arm.side.train()
-        return {name: _mean(parts) for name, parts in sums.items()}
+        first = next(iter(sums.values()))
+        return {name: {**_mean(parts), **_difference(parts, first)} for name, parts in sums.items()}
 
     def _validation_batches(self) -> Iterator[Batch]:
         n, size = len(self.validation), self.settings.batch_size
@@ -209,3 +210,11 @@ def _mean(parts: list[LossBreakdown]) -> dict[str, float]:
     rows = [part.numbers() for part in parts]
     mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
     return {**mean, "ratio": sum(row["ratio"] * row["prior"] for row in rows) / sum(row["prior"] for row in rows)}
+
+
+def _difference(parts: list[LossBreakdown], first: list[LossBreakdown]) -> dict[str, float]:
+    """Paired difference of the control loss to the first arm, with its standard error over batches."""
+    if parts is first or len(parts) < 2:
+        return {}
+    gaps = [part.control.item() - other.control.item() for part, other in zip(parts, first, strict=True)]
+    return {"difference": float(np.mean(gaps)), "difference_error": float(np.std(gaps, ddof=1) / len(gaps) ** 0.5)}

@@ -13,11 +13,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom up; a module may import from its own row and the rows before it.
 ROWS = (
-    {"errors", "options", "arguments", "arms", "files", "registry", "settings", "runs", "recipes", "quiet"},
+    {
+        "errors",
+        "options",
+        "arguments",
+        "arms",
+        "files",
+        "registry",
+        "settings",
+        "runs",
+        "recipes",
+        "quiet",
+        "glossary",
+        "follow",
+        "rundesk",
+    },
     {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "imagefolder", "metrics"},
-    {"train", "pretrain", "generate", "evaluate", "export", "job"},
+    {"train", "pretrain", "generate", "features", "projection", "study", "evaluate", "export", "job"},
     {"lab", "cli"},
     {"__main__"},
 )

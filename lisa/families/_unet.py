@@ -178,21 +178,46 @@ class UNetFamily(Family):
         residuals: dict[str, Any] = {}
         features: dict[str, Tensor] = {}
         if side is not None:
-            self._check_condition(x_t, condition)
-            with tapped(side, self._named(side, taps)) as features:
-                down, mid = side(
-                    x_t.to(side.dtype),
-                    t,
-                    text[_STATES].to(side.dtype),
-                    condition.to(side.dtype),
-                    conditioning_scale=strength,
-                    return_dict=False,
-                )
+            (down, mid), features = self._run_side(x_t, t, text, side, condition, strength, taps)
             residuals["down_block_additional_residuals"] = [residual.to(self.dtype) for residual in down]
             residuals["mid_block_additional_residual"] = mid.to(self.dtype)
         states = text[_STATES].to(self.dtype)
         value = self.main(x_t.to(self.dtype), t, states, return_dict=False, **residuals)[0]
         return Prediction(value, features)
+
+    def side_features(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Mapping[str, Tensor],
+        side: nn.Module,
+        condition: Tensor,
+        taps: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """Run a ControlNet alone; as Family.side_features."""
+        return self._run_side(x_t, t, text, side, condition, 1.0, taps)[1]
+
+    def _run_side(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Mapping[str, Tensor],
+        side: nn.Module,
+        condition: Tensor | None,
+        strength: float,
+        taps: Sequence[str],
+    ) -> tuple[tuple[Sequence[Tensor], Tensor], dict[str, Tensor]]:
+        self._check_condition(x_t, condition)
+        with tapped(side, self._named(side, taps)) as features:
+            outputs = side(
+                x_t.to(side.dtype),
+                t,
+                text[_STATES].to(side.dtype),
+                condition.to(side.dtype),
+                conditioning_scale=strength,
+                return_dict=False,
+            )
+        return outputs, features
 
     def shared(self) -> contextlib.AbstractContextManager[None]:
         """Run the encoder and the middle once: control only enters at their outputs; as Family.shared."""

@@ -199,6 +199,22 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def side_features(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: Mapping[str, Tensor],
+        side: nn.Module,
+        condition: Tensor,
+        taps: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """Run a side network alone and read its features; arguments and errors as predict().
+
+        Returns:
+            Tap name -> (B, channels, h / stride, w / stride).
+        """
+
+    @abstractmethod
     def shared(self) -> contextlib.AbstractContextManager[None]:
         """Compute what control cannot change once for passes with equal (x_t, t, text); results are equal."""
 

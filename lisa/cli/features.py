@@ -1,0 +1,70 @@
+"""``python -m lisa features``: what the features of side networks know, measured and projected."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from lisa.cli.common import bars, print_settings
+from lisa.files import write_atomically, write_json
+from lisa.options import check, to_dict
+from lisa.settings import FeatureSettings, from_arguments
+from lisa.settings import add_arguments as add_settings
+
+HELP = "Look into side networks: features over scenes x prompts x noises x timesteps, projected and measured."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's flags."""
+    add_settings(parser, FeatureSettings)
+    parser.add_argument("--out", type=Path, help="folder for points.csv, table.json and settings.json")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Study, print the table, and write it with the points if a folder is given."""
+    settings = check(from_arguments(FeatureSettings, arguments))
+    if arguments.dry_run:
+        print_settings(settings)
+        return
+    from lisa.lab import Lab
+
+    report = bars()
+    study = Lab().features(settings, lambda done, total, what: report(what, done, total))
+    print("\n".join(markdown(study.table)))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out / "settings.json", to_dict(study.settings))
+        write_atomically(arguments.out / "table.json", json.dumps([_plain(row) for row in study.table]).encode())
+        _write_points(study, arguments.out / "points.csv")
+
+
+def markdown(table) -> list[str]:
+    """A Markdown table of a study's rows: value, 95 % interval, and the 95th percentile of the permutation null."""
+    lines = ["| step | arm | tap | measure | factor | value | 95 % interval | null |", "| --- " * 8 + "|"]
+    for row in table:
+        figure = row.figure
+        null = "" if figure.null != figure.null else f"{figure.null:.3f}"
+        lines.append(
+            f"| {row.step} | {row.arm} | {row.tap} | {row.measure} | {row.factor} | {figure.value:.3f} "
+            f"| {figure.low:.3f} to {figure.high:.3f} | {null} |"
+        )
+    return lines
+
+
+def _plain(row) -> dict:
+    figure = {name: value if value == value else None for name, value in vars(row.figure).items()}
+    return {**vars(row), "figure": figure}
+
+
+def _write_points(study, path: Path) -> None:
+    names = list(study.probe.factors)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        axes = ["x", "y", "z"][: study.settings.dimensions]
+        writer.writerow(["step", "arm", "tap", "row", *axes, *names])
+        for key, points in study.points.items():
+            for i, point in enumerate(points):
+                writer.writerow([*key, i, *map(float, point), *(study.probe.factors[name][i] for name in names)])

@@ -1,0 +1,14 @@
+"""What the measures of features mean, in a sentence each, with their source."""
+
+FEATURE_MEASURES = {
+    "variance share": "share of the features' variance that lies between the groups of a factor, 0 to 1 "
+    "(R² of PERMANOVA, Anderson 2001)",
+    "probe accuracy": "how often a linear probe names the group of a row whose scene it has not seen "
+    "(Alain and Bengio 2016)",
+    "silhouette": "how much closer a row is to rows of its own scene than to those of the next scene, -1 to 1 "
+    "(Rousseeuw 1987)",
+    "linear CKA": "how alike the geometry of the features is to that of the condition, or of the noisy sample, that "
+    "they were computed from; about 0 for nothing, 1 for the same (Kornblith 2019, unbiased)",
+    "DCI": "disentanglement: does a channel serve one factor; completeness: does a factor sit in few channels; "
+    "informativeness: accuracy of linear probes above chance; each 0 to 1 (Eastwood and Williams 2018)",
+}

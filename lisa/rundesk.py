@@ -1,0 +1,148 @@
+"""The desk from which runs are started, followed and steered; part of the facade, without torch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lisa import follow
+from lisa.errors import LisaError
+from lisa.options import check, from_dict
+from lisa.runs import RunFolder
+from lisa.settings import TrainSettings, parse_arms
+
+_RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run; ``own`` is False for those that came with the lab, which are only read."""
+
+    id: str
+    title: str
+    own: bool
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A run as it stands: see ``lisa.follow`` for progress, curves and, per arm, when it matched the first arm."""
+
+    settings: TrainSettings
+    progress: follow.Progress
+    curves: follow.Curves
+    match: dict[str, follow.Match | None]
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Folders of all runs: those that came with the lab, then the user's own, each by name."""
+    shipped = sorted(path.parent for path in (root / "checkpoints").glob("*/*/settings.json"))
+    return shipped + sorted(path.parent for path in (root / "runs").glob("*/settings.json"))
+
+
+@dataclass(frozen=True)
+class RunDesk:
+    """All runs under one root.
+
+    Attributes:
+        root: folder that holds ``checkpoints/`` and ``runs/``.
+    """
+
+    root: Path
+
+    def runs(self) -> tuple[RunView, ...]:
+        """List all runs, the youngest first, those that came with the lab last."""
+        paths = run_folders(self.root)
+        local = [path for path in paths if path.is_relative_to(self.root / "runs")]
+        local.sort(key=lambda path: (path / "settings.json").stat().st_mtime, reverse=True)
+        return tuple(self._view(path) for path in [*local, *(path for path in paths if path not in local)])
+
+    def _view(self, path: Path) -> RunView:
+        settings = RunFolder(path).settings()
+        title = f"{path.name}: {settings['condition']}, {settings['arms']}"
+        return RunView(str(path.relative_to(self.root)), title, path.is_relative_to(self.root / "runs"))
+
+    def start(self, settings: TrainSettings, name: str) -> str:
+        """Start training in a process of its own; it outlives the lab.
+
+        Args:
+            settings: what to train.
+            name: name of the new run.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            LisaError: if a setting or the name is wrong, or there is a run of that name.
+        """
+        settings = check(settings)
+        if not _RUN_NAME.fullmatch(name):
+            raise LisaError(f"The name {name[:80]!r} must be 1 to 64 of a-z, 0-9, . _ and - (a letter or digit first).")
+        folder = self.root / "runs" / name
+        if folder.exists():
+            raise LisaError(f"There is a run {name} already: resume it, or choose another name.")
+        follow.start(settings, folder, self.root)
+        return str(folder.relative_to(self.root))
+
+    def command(self, settings: TrainSettings, name: str) -> str:
+        """The exact command that start() would run."""
+        return shlex.join(["python", *follow.command(check(settings), Path("runs") / name)])
+
+    def free_name(self, stem: str) -> str:
+        """A name that no run has yet: stem-1, stem-2, ..."""
+        number = 1
+        while (self.root / "runs" / f"{stem}-{number}").exists():
+            number += 1
+        return f"{stem}-{number}"
+
+    def resume(self, run: str) -> None:
+        """Go on with a run from its last checkpoint."""
+        folder = self._own(run)
+        follow.start(from_dict(TrainSettings, folder.settings()), folder.path, self.root)
+
+    def ask(self, run: str, what: str) -> None:
+        """Ask a run to stop, save or sample after its present step.
+
+        Raises:
+            LisaError: if nothing works on it.
+        """
+        folder = self._own(run)
+        if not follow.progress(folder).alive:
+            raise LisaError(f"{folder.path.name} is not running: start or resume it first.")
+        folder.ask(what)
+
+    def delete(self, run: str) -> None:
+        """Remove a run with all its checkpoints."""
+        follow.delete(self._own(run))
+
+    def watch(self, run: str) -> Watch:
+        """What a run's folder says now: settings, progress, curves."""
+        folder = self._any(run)
+        settings = from_dict(TrainSettings, folder.settings())
+        arms = [arm.name for arm in parse_arms(settings.arms)]
+        match = {arm: follow.steps_to_match(folder, arms[0], arm) for arm in arms[1:]}
+        return Watch(settings, follow.progress(folder), follow.curves(folder), match)
+
+    def samples(self, run: str, step: int) -> tuple[dict[str, Image.Image], ...]:
+        """Preview images of one training step: for each held-out sample the condition and every arm's image."""
+        folder = self._any(run).samples / f"step-{step:06d}"
+        rows: dict[str, dict[str, Image.Image]] = {}
+        for path in sorted(folder.glob("*-*.png")):
+            number, _, arm = path.stem.partition("-")
+            rows.setdefault(number, {})[arm] = Image.open(path).convert("RGB")
+        return tuple(rows.values())
+
+    def _any(self, run: str) -> RunFolder:
+        known = {str(path.relative_to(self.root)): path for path in run_folders(self.root)}
+        if run not in known:
+            raise LisaError(f"There is no run {run[:80]!r}: choose one from the list.")
+        return RunFolder(known[run])
+
+    def _own(self, run: str) -> RunFolder:
+        folder = self._any(run)
+        if not folder.path.is_relative_to(self.root / "runs"):
+            raise LisaError(f"{run} came with the lab and stays as it is: clone its settings to train it again.")
+        return folder

@@ -1,0 +1,152 @@
+"""A study of features: the probe run through every arm, projected together, measured apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from torch import nn
+
+from lisa.families.base import Family
+from lisa.features import DESIGN, FACTORS, Probe, build_probe, collect_features
+from lisa.metrics import disentangle
+from lisa.metrics.disentangle import Figure
+from lisa.projection import nearest, project
+from lisa.settings import FeatureSettings
+
+Array = np.ndarray
+Progress = Callable[[str, int, int], None]
+# Factors that a probe is asked for; the rest of the design are not properties of what is shown.
+_KNOWN = ("shape", "color", "size", "material", "pose", "time", "floor", "timestep", "prompt")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a measure of one factor, or of none, for one arm at one tap and training step."""
+
+    step: int
+    arm: str
+    tap: str
+    measure: str
+    factor: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was seen.
+
+    Attributes:
+        settings: of the study.
+        probe: the rows.
+        features: (training step, arm, tap) -> (N, D).
+        points: (training step, arm, tap) -> (N, 2 or 3), one joint fit per tap.
+        table: measures of every set of features.
+    """
+
+    settings: FeatureSettings
+    probe: Probe
+    features: dict[tuple[int, str, str], Array]
+    points: dict[tuple[int, str, str], Array]
+    table: tuple[Row, ...]
+
+    def neighbors(self, key: tuple[int, str, str], row: int, count: int) -> Array:
+        """The rows of other scenes that are nearest to one in the full feature space: (count,) row numbers."""
+        scenes = self.probe.factors["scene"]
+        others = np.flatnonzero(scenes != scenes[row])
+        return others[nearest(self.features[key][others], self.features[key][row], count)]
+
+
+def run_study(
+    family: Family,
+    condition: str,
+    sides: Mapping[tuple[int, str], Callable[[], nn.Module]],
+    taps: tuple[str, ...],
+    settings: FeatureSettings,
+    progress: Progress | None = None,
+) -> Study:
+    """Collect, project and measure.
+
+    Args:
+        family: of all side networks.
+        condition: that they read.
+        sides: (training step, arm) -> what loads the side network.
+        taps: names of the features.
+        settings: already checked.
+        progress: called with (what is being done, done, in all).
+    """
+    probe = build_probe(family, condition, settings, progress)
+    features: dict[tuple[int, str, str], Array] = {}
+    for (step, arm), load in sides.items():
+        report = partial(_renamed, progress, f"features of {arm}, step {step}") if progress else None
+        collected = collect_features(family, load(), probe, taps, settings.pooling, report)
+        features |= {(step, arm, tap): rows for tap, rows in collected.items()}
+    points: dict[tuple[int, str, str], Array] = {}
+    for i, tap in enumerate(taps):
+        if progress:
+            progress("projecting", i, len(taps))
+        of_tap = {key: rows for key, rows in features.items() if key[2] == tap}
+        points |= project(of_tap, settings.method, settings.dimensions, settings.seed)
+    table: list[Row] = []
+    for i, (key, rows) in enumerate(features.items()):
+        if progress:
+            progress("measuring", i, len(features))
+        table += [Row(*key, *line) for line in measure(rows, probe, settings.seed)]
+    return Study(settings, probe, features, points, tuple(table))
+
+
+def _renamed(progress: Progress, name: str, _what: str, done: int, total: int) -> None:
+    progress(name, done, total)
+
+
+def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str, Figure]]:
+    """Measure one set of features in its full space.
+
+    Args:
+        features: (N, D), a row for each of the probe's.
+        probe: knows the factors.
+        seed: of the resampling.
+
+    Returns:
+        (measure, factor, figure); a factor that does not vary in the probe is left out.
+    """
+    gram = disentangle.gram_matrix(features)
+    scenes = probe.factors["scene"]
+    varying = [name for name in FACTORS if len(np.unique(probe.factors[name])) > 1]
+    lines = []
+    for name in varying:
+        share = disentangle.measured(
+            lambda rows, labels: disentangle.variance_share(gram[np.ix_(rows, rows)], labels),
+            probe.factors[name], scenes, seed,
+        )  # fmt: skip
+        lines.append(("variance share", name, share))
+    for name in [name for name in varying if name in _KNOWN]:
+        figure = disentangle.probe_accuracy(gram, probe.factors[name], scenes, seed)
+        lines.append(("probe accuracy", name, figure))
+    silhouette = disentangle.measured(
+        lambda rows, labels: disentangle.silhouette(gram[np.ix_(rows, rows)], labels), scenes, scenes, seed
+    )
+    lines.append(("silhouette", "scene", silhouette))
+    lines += [("linear CKA", name, _alignment(gram, rows, scenes, seed)) for name, rows in _references(probe).items()]
+    return lines + _dci(features, probe, varying, seed)
+
+
+def _references(probe: Probe) -> dict[str, Array]:
+    return {"condition": probe.condition_rows(), "noisy sample": probe.sample_rows()}
+
+
+def _alignment(gram: Array, reference: Array, scenes: Array, seed: int) -> Figure:
+    """Linear CKA to what the rows were computed from; the null pairs each row with the same cell of another scene."""
+    other = disentangle.gram_matrix(reference)
+    return disentangle.measured(
+        lambda rows, partner: disentangle.linear_cka(gram[np.ix_(rows, rows)], other[np.ix_(partner, partner)]),
+        np.arange(len(gram)), scenes, seed, disentangle.other_scenes,
+    )  # fmt: skip
+
+
+def _dci(features: Array, probe: Probe, varying: list[str], seed: int) -> list[tuple[str, str, Figure]]:
+    factors = {name: probe.factors[name] for name in varying if name in _KNOWN and name not in DESIGN[1:3]}
+    value = disentangle.dci(features, factors, probe.factors["scene"], seed)
+    return [("DCI", name, figure) for name, figure in value.items()]

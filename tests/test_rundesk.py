@@ -1,0 +1,87 @@
+"""The desk: names, what may be touched, and a real process that is started, asked and resumed."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from PIL import Image
+
+from lisa.errors import LisaError
+from lisa.options import to_dict
+from lisa.rundesk import RunDesk
+from lisa.runs import RunFolder
+from lisa.settings import TrainSettings
+from tests import tiny
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return RunDesk(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "A", ".hidden", "a/b", "x" * 65])
+def test_names_stay_in_their_folder(desk, name):
+    with pytest.raises(LisaError, match="must be 1 to 64"):
+        desk.start(TrainSettings(), name)
+
+
+def test_what_came_with_the_lab_is_only_read(desk, tmp_path):
+    RunFolder.create(tmp_path / "checkpoints" / "scenes-unet" / "canny", to_dict(TrainSettings()))
+    run = "checkpoints/scenes-unet/canny"
+    assert [(view.id, view.own) for view in desk.runs()] == [(run, False)]
+    assert desk.watch(run).settings == TrainSettings()
+    for act in (desk.resume, desk.delete, lambda r: desk.ask(r, "stop")):
+        with pytest.raises(LisaError, match="came with the lab"):
+            act(run)
+    with pytest.raises(LisaError, match="no run 'runs/none'"):
+        desk.watch("runs/none")
+
+
+def wait_for(desk, run, done, seconds=180):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        progress = desk.watch(run).progress
+        if done(progress):
+            return progress
+        time.sleep(0.2)
+    raise AssertionError(f"{progress} after {seconds} s: {(desk.root / run / 'log.txt').read_text()[-2000:]}")
+
+
+def test_a_run_is_a_process_of_its_own(desk, tmp_path, monkeypatch):
+    """Started, asked for samples and a checkpoint, stopped, and resumed to its end."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [{"file_name": f"{i}.png", "text": f"picture {i}"} for i in range(12)]
+    for i in range(12):
+        Image.new("RGB", (64, 64), (20 * i, 90, 120)).save(data / f"{i}.png")
+    (data / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setenv("LISA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = TrainSettings(
+        source=str(tiny.folder("scenes-unet")), data=str(data), steps=100_000, batch_size=1, validate_every=0,
+        validation_samples=1, checkpoint_every=0, preview_every=0, previews=1, device="cpu",
+    )  # fmt: skip
+    run = desk.start(settings, "first")
+    assert desk.watch(run).progress.alive and desk.free_name("first") == "first-1"
+    wait_for(desk, run, lambda p: p.step >= 2)
+    with pytest.raises(LisaError, match="already"):
+        desk.start(settings, "first")
+    with pytest.raises(LisaError, match="running already"):
+        desk.resume(run)
+    desk.ask(run, "sample")
+    desk.ask(run, "save")
+    kept = wait_for(desk, run, lambda p: p.samples and p.checkpoints)
+    assert set(desk.samples(run, kept.samples[0])[0]) == {"condition", "baseline", "lisa"}
+    desk.ask(run, "stop")
+    stopped = wait_for(desk, run, lambda p: not p.alive)
+    assert stopped.status == "stopped" and stopped.checkpoints[-1] == stopped.step
+    with pytest.raises(LisaError, match="is not running"):
+        desk.ask(run, "save")
+    folder = RunFolder(tmp_path / run)
+    (folder.path / "settings.json").write_text(json.dumps({**folder.settings(), "steps": stopped.step + 2}))
+    desk.resume(run)
+    assert wait_for(desk, run, lambda p: p.status == "finished").step == stopped.step + 2
+    desk.delete(run)
+    assert desk.runs() == ()
