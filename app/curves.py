@@ -1,0 +1,67 @@
+"""Curves of a run as plotly figures: slate blue is the baseline, amber is LISA, on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+GREY = "#8b8782"  # readable on the light page and on the dark one
+ARMS = {"baseline": "#5f86b8", "lisa": "#d97706"}
+OTHERS = ("#0f9d7a", "#b0489c", "#7e57c2", "#c0392b", "#26a69a", "#8f7700")
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def arm_colours(arms: list[str]) -> dict[str, str]:
+    """One colour for each arm; baseline and LISA always have theirs."""
+    others = iter(OTHERS * (1 + len(arms) // len(OTHERS)))
+    return {arm: ARMS.get(arm) or next(others) for arm in arms}
+
+
+def smoothed(values: np.ndarray, amount: float) -> np.ndarray:
+    """Exponential moving average without the bias of its start (Kingma and Ba 2015).
+
+    Args:
+        values: (n,).
+        amount: 0 leaves them as they are, 0.99 is very smooth.
+    """
+    out, mean, weight = np.empty(len(values)), 0.0, 0.0
+    for i, value in enumerate(values):
+        mean, weight = amount * mean + (1 - amount) * value, amount * weight + (1 - amount)
+        out[i] = mean / weight
+    return out
+
+
+def curves_figure(title: str, curves: Mapping[str, Curve], smoothing: float, log: bool, level: float = 0) -> go.Figure:
+    """Draw one quantity of every arm.
+
+    Args:
+        title: what it is.
+        curves: arm -> steps and values.
+        smoothing: 0 to 0.99; the raw curve stays visible, faintly.
+        log: whether the value axis is logarithmic.
+        level: a value to mark with a line; 0 marks none.
+    """
+    figure = go.Figure()
+    for arm, colour in arm_colours(list(curves)).items():
+        steps, values = curves[arm]
+        name = "LISA" if arm == "lisa" else arm.capitalize()
+        mode = "lines+markers" if len(steps) < 30 else "lines"
+        if smoothing and len(steps) >= 30:
+            figure.add_scatter(
+                x=steps, y=values, mode="lines", line={"color": colour, "width": 1}, opacity=0.25, hoverinfo="skip",
+                showlegend=False,
+            )  # fmt: skip
+            values = smoothed(values, smoothing)
+        figure.add_scatter(x=steps, y=values, mode=mode, name=name, line={"color": colour, "width": 2})
+    if level:
+        figure.add_hline(y=level, line={"color": GREY, "dash": "dot", "width": 1})
+    axis = {"gridcolor": "rgba(139,135,130,0.25)", "zeroline": False}
+    figure.update_layout(
+        title={"text": title, "font": {"size": 14}}, height=280, margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, uirevision="keep",
+        legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"}, hovermode="x unified",
+        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": "log" if log else "linear"},
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,87 @@
+"""Projected features as a plotly figure: one panel per arm, the same coordinates, one colour per group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart, and more of their kind.
+COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8f7700", "#7e57c2", "#455a64", "#c0392b",
+    "#26a69a", "#ad1457",
+)  # fmt: skip
+_MOST_GROUPS = len(COLOURS)
+_SIZE = 6
+_GREY = "#8b8782"  # readable on the light page and on the dark one
+
+
+def features_figure(
+    points: Mapping[str, np.ndarray], labels: np.ndarray, facts: Sequence[str], titles: Mapping[str, str]
+) -> go.Figure:
+    """Draw the rows of every arm.
+
+    Args:
+        points: arm -> (N, 2) or (N, 3), in common coordinates.
+        labels: (N,) group of each row; more groups than there are colours, or numbers, become a colour scale.
+        facts: N lines to show under the pointer.
+        titles: arm -> heading of its panel.
+
+    Returns:
+        The figure; ``customdata`` of a point is its row and its scene's number is in ``facts``.
+    """
+    deep = next(iter(points.values())).shape[1] == 3
+    figure = make_subplots(
+        1, len(points), subplot_titles=[titles[arm] for arm in points], horizontal_spacing=0.03,
+        specs=[[{"type": "scene" if deep else "xy"}] * len(points)],
+    )  # fmt: skip
+    for column, rows in enumerate(points.values(), 1):
+        for trace in _traces(rows, labels, facts, first=column == 1):
+            figure.add_trace(trace, row=1, col=column)
+    _dress(figure, deep, len(points))
+    return figure
+
+
+def _traces(rows: np.ndarray, labels: np.ndarray, facts: Sequence[str], *, first: bool) -> list[go.Scatter]:
+    names = np.unique(labels)
+    if np.issubdtype(labels.dtype, np.number) or len(names) > _MOST_GROUPS:
+        codes = labels if np.issubdtype(labels.dtype, np.number) else np.unique(labels, return_inverse=True)[1]
+        marker = {"color": codes, "colorscale": "Cividis", "showscale": first, "colorbar": {"thickness": 10, "x": 1.01}}
+        return [_trace(rows, np.arange(len(rows)), facts, marker, "", legend=False)]
+    return [
+        _trace(rows, np.flatnonzero(labels == name), facts, {"color": COLOURS[i]}, str(name), legend=first)
+        for i, name in enumerate(names)
+    ]
+
+
+def _trace(
+    rows: np.ndarray, which: np.ndarray, facts: Sequence[str], marker: dict, name: str, *, legend: bool
+) -> go.Scatter | go.Scatter3d:
+    axes = dict(zip("xyz", rows[which].T, strict=False))
+    kind = go.Scatter3d if len(axes) == 3 else go.Scatter
+    return kind(
+        **axes, mode="markers", name=name, legendgroup=name, showlegend=legend, customdata=which,
+        marker={"size": _SIZE / (2 if len(axes) == 3 else 1), "opacity": 0.8, **marker},
+        text=[facts[i] for i in which], hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+
+
+def _dress(figure: go.Figure, deep: bool, panels: int) -> None:
+    figure.update_layout(
+        height=460, margin={"l": 8, "r": 8, "t": 36, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)", font={"color": _GREY}, clickmode="event+select", dragmode="lasso",
+        uirevision="keep", legend={"orientation": "h", "y": -0.03, "itemsizing": "constant"},
+    )  # fmt: skip
+    bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "linecolor": _GREY,
+            "mirror": True, "title": ""}  # fmt: skip
+    if deep:
+        plain = {"showticklabels": False, "title": "", "backgroundcolor": "rgba(0,0,0,0)", "gridcolor": _GREY}
+        figure.update_scenes(xaxis=plain, yaxis=plain, zaxis=plain)
+        return
+    figure.update_xaxes(**bare)
+    figure.update_yaxes(**bare)
+    for column in range(2, panels + 1):
+        figure.update_xaxes(matches="x", row=1, col=column)
+        figure.update_yaxes(matches="y", row=1, col=column)

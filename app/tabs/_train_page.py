@@ -1,0 +1,119 @@
+"""What is on the Train tab: the form on the left, the run that is watched on the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app import controls
+from lisa.lab import Lab
+from lisa.rundesk import RunView
+from lisa.settings import LisaSettings, TrainSettings
+
+SIMPLE = ("condition", "steps", "batch_size", "learning_rate", "samples", "seed")
+EXPERT = (
+    "data", "family", "source", "accumulation", "warmup_steps", "clip_norm", "weight_decay", "precision",
+    "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every", "previews",
+    "device",
+)  # fmt: skip
+KNOBS = ("weight", "schedule", "schedule_steps", "width", "distance", "timestep_weighting")
+EVERY = 1.5  # seconds between looks at a run
+NOTHING = "There is no run yet: choose what to train on the left and press **Start**."
+
+
+class TrainPage:
+    """The components of the tab, as attributes.
+
+    Args:
+        lab: the facade; asked for families and runs.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self.fields: dict[str, gr.components.Component] = {}
+        self.knobs: dict[str, gr.components.Component] = {}
+        runs = lab.training.runs()
+        with gr.Row():
+            with gr.Column(min_width=300, scale=2):
+                self._draw_form()
+            with gr.Column(min_width=320, scale=3):
+                self._draw_run(runs)
+
+    def _draw_form(self) -> None:
+        gr.Markdown("### A new run")
+        self.name = gr.Textbox(label="Name", info="Of the run's folder.", value="", placeholder="first", max_lines=1)
+        for first, second in zip(SIMPLE[::2], SIMPLE[1::2], strict=True):
+            with gr.Row():
+                self._field(first)
+                self._field(second)
+        with gr.Accordion("LISA", open=True):
+            gr.Markdown("A plain **baseline** and **LISA** are trained side by side on the same data and noise.")
+            with gr.Row():
+                self._knob("weight", value=None, label="Lambda", info="Empty takes the family's.", low=None)
+                self.taps = gr.Textbox(
+                    label="Taps", info="Such as down_3+mid; empty takes the family's.", max_lines=1, min_width=120
+                )
+        with gr.Accordion("Expert settings", open=False):
+            self.arms = gr.Textbox(
+                label="Arms", max_lines=3,
+                info="Instead of the two above: any number, such as baseline,weak:weight=0.1,strong:weight=2:taps=mid.",
+            )  # fmt: skip
+            for name in KNOBS[1:]:
+                self._knob(name)
+            for name in EXPERT:
+                self._field(name)
+        self.plan = gr.Markdown("", elem_id="train-plan")
+        with gr.Row():
+            self.check = gr.Button("What will run", size="lg")
+            self.start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
+
+    def _field(self, name: str, **details: Any) -> None:
+        choices = {"condition": ["canny", "depth", "segmentation", "pose"]}.get(name)
+        more = {"choices": choices} if choices else {}
+        self.fields[name] = controls.control(TrainSettings, name, min_width=120, **more, **details)
+
+    def _knob(self, name: str, low: Any = 0, **details: Any) -> None:
+        if low is None:
+            self.knobs[name] = controls.Number(minimum=0, maximum=100, step=0.05, min_width=120, **details)
+        else:
+            self.knobs[name] = controls.control(LisaSettings, name, **details)
+
+    def _draw_run(self, runs: tuple[RunView, ...]) -> None:
+        self.run = controls.Choice(
+            [(run.title, run.id) for run in runs], value=runs[0].id if runs else None, label="Run",
+            info="Runs go on when this page is closed.", elem_id="run",
+        )  # fmt: skip
+        self.status = gr.Markdown(NOTHING, elem_id="train-status")
+        with gr.Row():
+            self.stop = gr.Button("Stop and save", interactive=False, min_width=90, elem_id="stop")
+            self.resume = gr.Button("Resume", interactive=False, min_width=90, elem_id="resume")
+            self.save = gr.Button("Save now", interactive=False, min_width=90)
+            self.sample = gr.Button("Sample now", interactive=False, min_width=90)
+            self.clone = gr.Button("Clone settings", interactive=False, min_width=90)
+            self.delete = gr.Button("Delete", variant="stop", interactive=False, min_width=90)
+        with gr.Row(visible=False) as self.sure:
+            gr.Markdown("Delete this run with all its checkpoints? There is no way back.")
+            self.yes = gr.Button("Delete it", variant="stop", min_width=90)
+            self.no = gr.Button("Keep it", min_width=90)
+        self.answer = gr.Markdown("", elem_id="train-answer")
+        with gr.Row():
+            self.smoothing = gr.Slider(
+                0, 0.99, 0.9, step=0.01, label="Smoothing", info="Of the training curves.", min_width=140
+            )
+            self.log = gr.Checkbox(label="Logarithmic", info="Of the losses.", min_width=120)
+        self.plots = [gr.Plot(show_label=False, elem_id=f"curve-{i}") for i in range(3)]
+        self.sample_step = gr.Slider(
+            0,
+            1,
+            0,
+            step=1,
+            label="Sample images at step",
+            info="The nearest step that has some.",
+            visible=False,
+            elem_id="sample-step",
+        )
+        self.gallery = gr.Gallery(
+            label="Held-out samples: condition, then every arm from the same noise", columns=3, height="auto",
+            format="png", object_fit="contain", interactive=False, visible=False, elem_id="samples",
+        )  # fmt: skip
+        self.timer = gr.Timer(EVERY, active=True)

@@ -1,0 +1,239 @@
+"""Train: start a run in a process of its own, and follow any run from its folder."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import gradio as gr
+
+from app import controls
+from app.curves import curves_figure
+from app.guard import guarded
+from app.shared import Shared
+from app.tabs._compare_page import title_of
+from app.tabs._train_page import KNOBS, NOTHING, TrainPage
+from lisa.lab import Lab
+from lisa.options import from_dict
+from lisa.rundesk import Watch
+from lisa.settings import LisaSettings, TrainSettings
+
+TITLE = "Train"
+ORDER = 40
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+FREE = {**QUIET, "concurrency_limit": None}
+CURVES = (
+    ("Training loss", "train", "control"),
+    ("Validation loss", "validation", "control"),
+    ("Alignment ratio: 1 is nothing learnt", "train", "ratio"),
+)
+WORDS = {
+    "starting": "is starting",
+    "preparing": "is preparing its data",
+    "running": "is running",
+    "stopped": "was stopped and saved",
+    "finished": "is finished",
+    "failed": "failed",
+    "died": "ended unexpectedly",
+}
+
+
+def build(lab: Lab, shared: Shared) -> None:
+    """Draw the tab and wire it."""
+    Train(lab, shared)
+
+
+class Train:
+    """What happens between the components of the tab."""
+
+    def __init__(self, lab: Lab, shared: Shared) -> None:
+        self.lab = lab
+        self.ui = TrainPage(lab)
+        self._wire_form()
+        self._wire_run(shared)
+
+    def _wire_form(self) -> None:
+        ui = self.ui
+        form = [ui.name, ui.taps, ui.arms, *ui.knobs.values()]
+        ui.check.click(guarded(self.plan), form, [ui.plan], inputs_kwargs=ui.fields, **QUIET)
+        ui.start.click(
+            guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_name="train",
+            concurrency_id="runs", concurrency_limit=1,
+        ).success(guarded(self.look), [ui.run, ui.smoothing, ui.log], self._view(), **FREE)  # fmt: skip
+        ui.clone.click(guarded(self.clone), [ui.run], [*ui.fields.values(), ui.arms, ui.name], **QUIET)
+
+    def _wire_run(self, shared: Shared) -> None:
+        ui = self.ui
+        watched = [ui.run, ui.smoothing, ui.log]
+        gr.on([ui.run.change, ui.log.input, ui.smoothing.release], guarded(self.look), watched, self._view(), **FREE)
+        ui.timer.tick(guarded(self.tick), watched, self._view(), **FREE, trigger_mode="once")
+        shared.page.load(guarded(self.refresh), [ui.run], [ui.run], **FREE).success(
+            guarded(self.look), watched, self._view(), **FREE
+        )
+        for button, what in ((ui.stop, "stop"), (ui.save, "save"), (ui.sample, "sample")):
+            button.click(guarded(self._asking(what)), [ui.run], None, **FREE)
+        ui.resume.click(guarded(self.resume), [ui.run], None, **FREE).success(
+            guarded(self.look), watched, self._view(), **FREE
+        )
+        ui.delete.click(lambda: gr.update(visible=True), None, [ui.sure], **FREE)
+        ui.no.click(lambda: gr.update(visible=False), None, [ui.sure], **FREE)
+        ui.yes.click(guarded(self.delete), [ui.run], [ui.run, ui.sure], **FREE)
+        ui.sample_step.change(guarded(self.show_samples), [ui.run, ui.sample_step], [ui.gallery], **FREE)
+
+    def _view(self) -> list[Any]:
+        ui = self.ui
+        buttons = [ui.stop, ui.resume, ui.save, ui.sample, ui.clone, ui.delete]
+        return [ui.status, *buttons, ui.answer, *ui.plots, ui.sample_step, ui.timer]
+
+    def _settings(self, taps: str, arms: str, knobs: tuple[Any, ...], values: dict[str, Any]) -> TrainSettings:
+        controls.check_form(TrainSettings, values)
+        return from_dict(TrainSettings, {**values, "arms": (arms or "").strip() or _two_arms(taps or "", knobs)})
+
+    def plan(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> str:
+        """Say which command would run, without running it."""
+        settings = self._settings(taps, arms, knobs, values)
+        return f"This will run:\n```bash\n{self.lab.training.command(settings, name or 'first')}\n```"
+
+    def start(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> tuple[Any, ...]:
+        """Start a run in a process of its own."""
+        settings = self._settings(taps, arms, knobs, values)
+        run = self.lab.training.start(settings, (name or "").strip() or self.lab.training.free_name(settings.condition))
+        return gr.update(choices=self._runs(), value=run), ""
+
+    def resume(self, run: str) -> None:
+        """Go on with a run from its last checkpoint."""
+        self.lab.training.resume(run or "")
+
+    def _asking(self, what: str) -> Any:
+        def ask(run: str) -> None:
+            self.lab.training.ask(run or "", what)
+            gr.Info(f"The run will {what} after its present step.")
+
+        return ask
+
+    def delete(self, run: str) -> tuple[Any, ...]:
+        """Remove a run."""
+        self.lab.training.delete(run or "")
+        runs = self._runs()
+        return gr.update(choices=runs, value=runs[0][1] if runs else None), gr.update(visible=False)
+
+    def clone(self, run: str) -> tuple[Any, ...]:
+        """Fill the form with the settings of a run."""
+        settings = self.lab.training.watch(run or "").settings
+        values = [getattr(settings, name) for name in self.ui.fields]
+        return *values, settings.arms, self.lab.training.free_name(settings.condition)
+
+    def refresh(self, run: str | None) -> Any:
+        """List the runs again; keep the one that is watched."""
+        runs = self._runs()
+        known = [value for _, value in runs]
+        return gr.update(choices=runs, value=run if run in known else (known[0] if known else None))
+
+    def _runs(self) -> list[tuple[str, str]]:
+        return [(run.title, run.id) for run in self.lab.training.runs()]
+
+    def tick(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
+        """Look again; the timer rests when nothing works on the run."""
+        return self.look(run, smoothing, log)
+
+    def look(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
+        """Read a run's folder and show it."""
+        if not run:
+            return (
+                NOTHING,
+                *(gr.update(interactive=False),) * 6,
+                "",
+                None,
+                None,
+                None,
+                gr.skip(),
+                gr.Timer(active=False),
+            )
+        watch = self.lab.training.watch(run)
+        alive, own = watch.progress.alive, run.startswith("runs/")
+        may = (alive and own, own and watch.progress.status in ("stopped", "failed", "died"), alive and own)
+        stop, resume, steer = (gr.update(interactive=on) for on in may)
+        delete = gr.update(interactive=own and not alive)
+        return (
+            _status(watch), stop, resume, steer, steer, gr.update(interactive=True), delete, _answer(watch),
+            *_figures(watch, smoothing, log), _sample_slider(watch), gr.Timer(active=alive),
+        )  # fmt: skip
+
+    def show_samples(self, run: str | None, step: int) -> Any:
+        """Show the preview images nearest to a training step."""
+        steps = self.lab.training.watch(run).progress.samples if run else ()
+        if not steps:
+            return gr.update(visible=False)
+        nearest = min(steps, key=lambda each: abs(each - step))
+        rows = self.lab.training.samples(run, nearest)
+        pictures = [(image, f"{title_of(name)}, step {nearest}") for row in rows for name, image in _ordered(row)]
+        return gr.Gallery(pictures, columns=max(2, len(rows[0]) if rows else 3), visible=bool(pictures))
+
+
+def _two_arms(taps: str, knobs: tuple[Any, ...]) -> str:
+    """Baseline and LISA, with the knobs that differ from their defaults."""
+    defaults = LisaSettings()
+    given = dict(zip(KNOBS, knobs, strict=True))
+    parts = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if value is not None and value != "" and (name == "weight" or value != getattr(defaults, name))
+    ]
+    parts += [f"taps={taps.strip()}"] if taps.strip() else []
+    return "baseline," + ":".join(["lisa", *parts])
+
+
+def _status(watch: Watch) -> str:
+    p = watch.progress
+    words = f"**The run {WORDS[p.status]}**: step {p.step:,} of {p.steps:,}"
+    if p.seconds_per_step and p.alive:
+        words += f", {1 / p.seconds_per_step:.1f} steps/s, {_duration(p.remaining)} to go"
+    if p.reason:
+        words += f". {p.reason}"
+    kept = f" Kept checkpoints: {', '.join(f'{step:,}' for step in p.checkpoints)}." if p.checkpoints else ""
+    return f"{words}.{kept}".replace("..", ".")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _answer(watch: Watch) -> str:
+    """When did each arm reach the first arm's validation loss?"""
+    lines = []
+    for arm, match in watch.match.items():
+        if match is None or match.whole == 0:
+            continue
+        name = title_of(arm)
+        if match.step is None:
+            lines.append(f"{name} has **not** reached the baseline's validation loss {match.level:.4f} so far.")
+            continue
+        words = f"{name} reached the baseline's validation loss {match.level:.4f} after **{match.step:.0f}** steps"
+        if match.early is not None:
+            until = f"{match.late:.0f}" if match.late is not None else f"more than {match.whole}"
+            words += f" (95 %: {match.early:.0f} to {until})"
+        lines.append(f"{words}; the baseline needed {match.whole}.")
+    return "  \n".join(lines)
+
+
+def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:
+    figures = []
+    for title, kind, name in CURVES:
+        curves = {arm: curve for (k, arm, n), curve in watch.curves.items() if (k, n) == (kind, name)}
+        smooth = smoothing if kind == "train" else 0
+        figures.append(curves_figure(title, curves, smooth, log and name != "ratio", 1 if name == "ratio" else 0))
+    return figures
+
+
+def _sample_slider(watch: Watch) -> Any:
+    steps = watch.progress.samples
+    if not steps:
+        return gr.update(visible=False)
+    gaps = [b - a for a, b in pairwise(steps)] or [1]
+    return gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=min(gaps), visible=True)
+
+
+def _ordered(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(row.items(), key=lambda item: (item[0] != "condition", item[0]))
