@@ -84,8 +84,13 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_only_two_endpoints_are_public(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/generate", "/annotate"}
+def test_what_is_public_is_named(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/generate",
+        "/annotate",
+        "/features",
+        "/train",
+    }
 
 
 def test_generate_passes_every_setting_on_and_gives_pngs_that_carry_them(client, lab, condition):

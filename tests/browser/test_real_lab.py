@@ -1,0 +1,133 @@
+"""The page over the embedded models: a pair, a look at features, a training run that outlives its page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.build import build, launch
+from lisa.lab import ROOT, Lab
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (ROOT / "checkpoints" / "scenes-unet" / "canny").exists(),
+        reason="the embedded models are not there yet: python -m lisa pretrain makes them",
+    ),
+]
+LONG = 300_000  # milliseconds; a training process loads torch first
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator, "")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    """The embedded models under a root of its own, so that runs of tests stay out of the working tree."""
+    root = tmp_path_factory.mktemp("lab")
+    for name in ("checkpoints", "assets"):
+        (root / name).symlink_to(ROOT / name)
+    return Lab(root)
+
+
+@pytest.fixture(scope="module")
+def url(browser, lab):
+    page = build(lab)
+    _, url, _ = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield url
+    page.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(LONG)
+    errors = []
+    page.on("pageerror", lambda e: errors.append(e.stack or str(e)))
+    page.goto(url)
+    page.get_by_role("button", name="Generate the pair").wait_for()
+    yield page
+    page.close()
+    assert not errors
+
+
+def fill(page, label, value):
+    field = page.get_by_label(label, exact=True).locator("visible=true").first
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name).click()
+
+
+def test_a_pair_comes_from_the_embedded_models(page):
+    before = page.locator("#left-picture img").get_attribute("src")
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.locator("#status")).to_contain_text(re.compile("Done in"), timeout=LONG)
+    assert page.locator("#left-picture img").get_attribute("src") != before
+
+
+def test_features_are_mapped_pointed_at_and_lassoed(page):
+    open_tab(page, "Features")
+    page.get_by_role("button", name="The probe").click()
+    fill(page, "Scenes", 6)
+    fill(page, "Timesteps", "200,800")
+    page.locator("#look").click()
+    expect(page.locator("#features-status")).to_contain_text("48 rows", timeout=LONG)
+    plot = page.locator("#features-plot .js-plotly-plot")
+    plot.wait_for()
+    expect(page.locator("#features-table")).to_contain_text("variance share")
+    # The last dot of a trace lies on top of the others.
+    dot = plot.locator(".scatterlayer .trace .points path").last
+    dot.hover(force=True)
+    expect(page.locator("#features-peek p")).to_contain_text("scene")
+    dot.click(force=True)
+    expect(page.locator("#features-about")).to_contain_text(re.compile(r"point \d+, scene \d+"))
+    expect(page.locator("#features-near img").nth(8)).to_be_visible()
+    lasso(page, plot)
+    expect(page.locator("#features-picked")).to_contain_text(re.compile(r"Scenes inside the lasso: [1-6] of \d+"))
+
+
+def lasso(page, plot):
+    """Draw around everything in the left panel."""
+    box = plot.locator(".nsewdrag").first.bounding_box()
+    left, top, right, bottom = (
+        box["x"] + 2, box["y"] + 2, box["x"] + box["width"] - 2, box["y"] + box["height"] - 2,
+    )  # fmt: skip
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def test_a_run_goes_on_while_the_page_is_reloaded_and_a_second_one_looks(browser, url, page, lab):
+    open_tab(page, "Train")
+    fill(page, "Name", "tried")
+    for label, value in (("Length of the run", 2000), ("Batch size", 1), ("Samples", 128)):
+        fill(page, label, value)
+    page.locator("#start").click()
+    expect(page.locator("#train-status")).to_contain_text(re.compile("is running.*steps/s"), timeout=LONG)
+    page.reload()
+    other = browser.new_page()
+    other.set_default_timeout(LONG)
+    other.goto(url)
+    for each in (page, other):
+        open_tab(each, "Train")
+        expect(each.locator("#train-status")).to_contain_text("is running", timeout=LONG)
+    other.locator("#stop").click()
+    for each in (page, other):
+        expect(each.locator("#train-status")).to_contain_text("was stopped and saved", timeout=LONG)
+    other.close()
+    page.locator("#resume").click()
+    expect(page.locator("#train-status")).to_contain_text("is running", timeout=LONG)
+    page.locator("#stop").click()
+    expect(page.locator("#train-status")).to_contain_text("was stopped and saved", timeout=LONG)
+    assert [path.name for path in Path(lab.root / "runs").iterdir()] == ["tried"]
+    assert any(pair.id == "runs/tried" for pair in lab.pairs())
