@@ -82,7 +82,7 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
         examples.append(render_example(split_seed("test", i), people=True if condition == "pose" else None))
         if progress:
             progress("rendering scenes", i + 1, settings.scenes)
-    times = _timesteps(family, settings.timestep_values())
+    times = time_grid(family, settings.timestep_values())
     design = np.stack(
         np.meshgrid(
             *(np.arange(n) for n in (len(examples), len(settings.prompt_kinds()), settings.noises, len(times))),
@@ -116,7 +116,7 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
     )
 
 
-def _timesteps(family: Family, values: Sequence[int]) -> Tensor:
+def time_grid(family: Family, values: Sequence[int]) -> Tensor:
     """Thousandths of the times that training draws, the least noisy first, as the family's own times."""
     return family.path.spread_t(1000).sort().values[torch.tensor(values)]
 

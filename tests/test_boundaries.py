@@ -31,7 +31,7 @@ ROWS = (
     {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "imagefolder", "metrics"},
-    {"train", "pretrain", "generate", "features", "projection", "study", "evaluate", "export", "job"},
+    {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "export", "job"},
     {"lab", "cli"},
     {"__main__"},
 )

@@ -1,0 +1,183 @@
+"""The likelihood score of one sample, as pictures: the target, what each decoder says, and what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lisa.checkpoint import DECODER_FOLDER
+from lisa.data import TrainingData
+from lisa.decoder import ScoreDecoder
+from lisa.families.base import Family
+from lisa.features import time_grid
+from lisa.score import likelihood_target
+
+_PROBE_BATCH = 16
+_PROBE_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """One timestep of one sample.
+
+    Attributes:
+        timestep: in thousandths of the times that training draws.
+        target: the approximated likelihood score.
+        prior: the clean picture as the main network alone guesses it.
+        decoded: arm -> what its decoder says, in the colours of the target.
+        difference: arm -> decoded minus target, in the same colours.
+        ratio: arm -> alignment ratio of this sample and timestep; 1 is nothing learnt.
+    """
+
+    timestep: int
+    target: Image.Image
+    prior: Image.Image
+    decoded: dict[str, Image.Image]
+    difference: dict[str, Image.Image]
+    ratio: dict[str, float]
+
+
+@torch.no_grad()
+def score_views(
+    family: Family,
+    sides: Mapping[str, tuple[nn.Module, str, ScoreDecoder]],
+    sample: tuple[Tensor, Tensor, str],
+    timesteps: Sequence[int],
+    seed: int = 0,
+) -> list[ScoreView]:
+    """Compute the likelihood score of one sample and what decoders say of it.
+
+    Args:
+        family: frozen main network.
+        sides: arm -> (side network, tap, decoder of that tap).
+        sample: clean latents (1, C, h, w), condition pixels (1, 3, H, W) in [0, 1], caption.
+        timesteps: in thousandths of the times that training draws.
+        seed: of the noise, the same at every timestep.
+    """
+    x0, pixels, caption = sample
+    t = time_grid(family, timesteps).to(family.device)
+    x0 = x0.to(family.device).expand(len(t), -1, -1, -1)
+    noise = torch.randn(x0[:1].shape, generator=torch.Generator().manual_seed(seed)).to(x0).expand_as(x0)
+    x_t, text = family.path.add_noise(x0, noise, t), family.encode_text([caption] * len(t))
+    condition = family.encode_condition(pixels.expand(len(t), -1, -1, -1))
+    prior = family.predict(x_t, t, text).value.float()
+    target = likelihood_target(family.path.target(x0, noise, t).float(), prior)
+    said = {
+        arm: decoder(family.side_features(x_t, t, text, side, condition, [tap])[tap].float(), t)
+        for arm, (side, tap, decoder) in sides.items()
+    }
+    guesses = family.decode_latents(family.path.convert(prior, x_t, t, "sample"))
+    paint = false_colours(target)
+    return [_view(i, timestep, target, said, guesses, paint) for i, timestep in enumerate(timesteps)]
+
+
+def _view(
+    i: int,
+    timestep: int,
+    target: Tensor,
+    said: Mapping[str, Tensor],
+    guesses: Tensor,
+    paint: Callable[[Tensor], Image.Image],
+) -> ScoreView:
+    left = {arm: value[i] - target[i] for arm, value in said.items()}
+    return ScoreView(
+        timestep,
+        paint(target[i]),
+        _picture(guesses[i]),
+        {arm: paint(value[i]) for arm, value in said.items()},
+        {arm: paint(value) for arm, value in left.items()},
+        {arm: float(value.square().mean() / target[i].square().mean()) for arm, value in left.items()},
+    )
+
+
+def false_colours(reference: Tensor, size: int = 128) -> Callable[[Tensor], Image.Image]:
+    """A painter of fields (C, h, w): their three directions of most power in the reference as red, green and blue.
+
+    Args:
+        reference: (B, C, h, w), which sets directions and brightness; zero is middle grey.
+        size: of the pictures.
+    """
+    rows = reference.movedim(1, -1).flatten(0, 2).cpu()
+    basis = torch.linalg.svd(rows, full_matrices=False).Vh[:3]
+    top = float(torch.quantile((rows @ basis.T).abs().flatten()[:1_000_000], 0.99)) or 1.0
+
+    def paint(field: Tensor) -> Image.Image:
+        colours = torch.einsum("kc,chw->hwk", basis, field.cpu()) / top
+        colours = torch.nn.functional.pad(colours, (0, 3 - colours.shape[-1]))
+        pixels = ((colours.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+        return Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST)
+
+    return paint
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(((pixels.float().cpu() + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+
+
+def stored_decoder(folder: Path, tap: str) -> ScoreDecoder | None:
+    """The decoder that lies beside a side network, or None."""
+    path = folder / DECODER_FOLDER / tap
+    return ScoreDecoder.load(path).eval().requires_grad_(False) if path.exists() else None
+
+
+def fit_decoder(
+    family: Family,
+    side: nn.Module,
+    tap: str,
+    data: TrainingData,
+    steps: int = 300,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ScoreDecoder:
+    """Fit a decoder to the frozen features of a side network that has none: a probe of what they hold.
+
+    Args:
+        family: its family.
+        side: any side network that fits it.
+        tap: name of the feature.
+        data: samples to fit to.
+        steps: of AdamW.
+        seed: of weights, order, noise and timesteps.
+        progress: called with (what is being done, done, in all).
+    """
+    place = {each.name: each for each in family.taps(side)}[tap]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = ScoreDecoder(place.channels, place.stride, family.latent_channels).to(family.device)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=_PROBE_RATE)
+    for step in range(steps):
+        feature, target, t = _example(family, side, tap, data, step_generator(seed, step))
+        loss = (decoder(feature, t) - target).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if progress:
+            progress("fitting a decoder", step + 1, steps)
+    return decoder.eval().requires_grad_(False)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """What is random in one step of fitting."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+
+
+@torch.no_grad()
+def _example(
+    family: Family, side: nn.Module, tap: str, data: TrainingData, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch: feature, approximated likelihood score, times."""
+    index = torch.randint(len(data), (_PROBE_BATCH,), generator=generator)
+    x0 = data.latents[index].to(family.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    t = family.path.sample_t(_PROBE_BATCH, generator).to(family.device)
+    text = family.encode_text([data.captions[i] for i in index])
+    x_t = family.path.add_noise(x0, noise, t)
+    condition = family.encode_condition(data.conditions[index].to(family.device).float() / 255)
+    target = likelihood_target(family.path.target(x0, noise, t).float(), family.predict(x_t, t, text).value.float())
+    return family.side_features(x_t, t, text, side, condition, [tap])[tap].float(), target, t

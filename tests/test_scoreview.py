@@ -1,0 +1,67 @@
+"""The likelihood score as pictures: the target is what control must explain, and a fitted decoder explains some."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lisa.data import TrainingData
+from lisa.decoder import ScoreDecoder
+from lisa.scoreview import false_colours, fit_decoder, score_views, stored_decoder
+from tests import tiny
+
+TIMES = (200, 800)
+
+
+@pytest.fixture(scope="module")
+def setup():
+    family = tiny.cached_family("scenes-unet")
+    side = family.new_side(0).eval().requires_grad_(False)
+    tap = family.default_taps(side)[0]
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(4, family.latent_channels, 8, 8, generator=generator)
+    pixels = torch.randint(256, (4, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    return family, side, tap, TrainingData(latents, pixels, ("a", "b", "c", "d"), tuple("abcd"))
+
+
+def one(data):
+    return data.latents[:1], data.conditions[:1].float() / 255, data.captions[0]
+
+
+def test_a_decoder_that_says_nothing_leaves_everything(setup):
+    family, side, tap, data = setup
+    silent = ScoreDecoder(tap.channels, tap.stride, family.latent_channels).requires_grad_(False)
+    views = score_views(family, {"baseline": (side, tap.name, silent)}, one(data), TIMES)
+    assert [view.timestep for view in views] == list(TIMES)
+    for view in views:
+        assert view.ratio["baseline"] == pytest.approx(1.0)
+        grey = np.asarray(view.decoded["baseline"])
+        assert np.ptp(grey) <= 1 and view.prior.size == (64, 64)
+        # What is left over is the target with the sign turned.
+        left, target = (np.asarray(image).astype(int) for image in (view.difference["baseline"], view.target))
+        assert np.abs(left + target - 255).max() <= 1 and target.std() > 10
+
+
+def test_a_fitted_decoder_explains_more_than_nothing_on_what_it_saw(setup):
+    family, side, tap, data = setup
+    fitted = fit_decoder(family, side, tap.name, data, steps=60)
+    again = fit_decoder(family, side, tap.name, data, steps=60)
+    assert all(torch.equal(a, b) for a, b in zip(fitted.parameters(), again.parameters(), strict=True))
+    assert not any(p.grad is not None for p in side.parameters())
+    views = score_views(family, {"x": (side, tap.name, fitted)}, one(data), TIMES)
+    assert np.mean([view.ratio["x"] for view in views]) < 0.98
+
+
+def test_a_decoder_is_found_beside_its_side_network(setup, tmp_path):
+    family, _, tap, _ = setup
+    ScoreDecoder(tap.channels, tap.stride, family.latent_channels).save(tmp_path / "decoder" / tap.name)
+    assert stored_decoder(tmp_path, tap.name).channels == tap.channels
+    assert stored_decoder(tmp_path, "mid") is None
+
+
+def test_zero_is_grey_and_the_reference_sets_the_scale():
+    reference = torch.randn(2, 5, 8, 8, generator=torch.Generator().manual_seed(1))
+    paint = false_colours(reference, 8)
+    assert set(np.asarray(paint(torch.zeros(5, 8, 8))).ravel()) <= {127, 128}
+    assert np.asarray(paint(10 * reference[0])).std() > np.asarray(paint(reference[0])).std()
