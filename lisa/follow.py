@@ -148,6 +148,8 @@ def progress(run: RunFolder) -> Progress:
         since = time.time() - (state.get("time") or (run.path / "settings.json").stat().st_mtime)
         status, reason = ("starting", "") if status == "starting" and since < _STARTING else ("died", _last_words(run))
     done = [steps[-1] for (kind, _, _), (steps, _) in _columns(run).items() if kind == "train"]
+    if not state and max(done, default=0) >= settings["steps"]:  # a run that was copied without its state
+        status, reason = "finished", ""
     samples = sorted(int(path.name.removeprefix("step-")) for path in run.samples.glob("step-*"))
     return Progress(
         status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
@@ -253,9 +255,10 @@ class Match:
 
 
 def steps_to_match(run: RunFolder, reference: str, arm: str) -> Match | None:
-    """How many steps an arm needed to reach the reference's last validation loss; None before there are two points.
+    """How many steps an arm needed to reach the reference's last validation loss.
 
-    The curves are joined by straight lines. The standard error is that of the paired difference between the arms.
+    None before the reference has learnt anything. The curves are joined by straight lines. The standard error is that
+    of the paired difference between the arms.
     """
     seen = _columns(run)
     keys = [("validation", reference, "control"), ("validation", arm, "control")]
@@ -263,6 +266,8 @@ def steps_to_match(run: RunFolder, reference: str, arm: str) -> Match | None:
         return None
     (steps, theirs), (own_steps, own) = (tuple(map(np.array, seen[key])) for key in keys)
     level = float(theirs[-1])
+    if level >= theirs[0]:
+        return None
     error = seen.get(("validation", arm, "difference_error"))
     margin = 2 * np.array(error[1]) if error and len(error[1]) == len(own) else np.full(len(own), np.nan)
     crossings = [_crossing(own_steps, own + shift, level) for shift in (0.0, -margin, margin)]

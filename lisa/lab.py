@@ -21,7 +21,7 @@ from lisa.files import read_json
 from lisa.options import check, from_dict
 from lisa.rundesk import RunDesk, run_folders
 from lisa.runs import RunFolder
-from lisa.settings import FeatureSettings, GenerateSettings, TrainSettings, parse_arms
+from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class FamilyView:
-    """One kind of main network: whether it can be used here, and for which conditions there are side networks."""
+    """One kind of main network: whether it can be used here, its conditions with side networks, how LISA aligns."""
 
     name: str
     title: str
@@ -46,6 +46,7 @@ class FamilyView:
     reason: str
     conditions: tuple[str, ...]
     resolution: int
+    lisa: LisaSettings = field(default_factory=LisaSettings)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class Lab:
         for spec in FAMILIES.values():
             reason = spec.installed() or ""
             conditions = tuple(dict.fromkeys(pair.condition for pair in pairs if pair.family == spec.name))
-            views.append(FamilyView(spec.name, spec.title, not reason, reason, conditions, spec.resolution))
+            views.append(
+                FamilyView(spec.name, spec.title, not reason, reason, conditions, spec.resolution, spec.default_lisa)
+            )
         return tuple(sorted(views, key=lambda view: not view.installed))
 
     def annotators(self) -> tuple[AnnotatorView, ...]:

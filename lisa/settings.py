@@ -299,8 +299,10 @@ class FeatureSettings:
         choices=("mean", "grid", "flatten"),
         label="Pooling",
     )
-    method: str = option("umap", "Projection", choices=("umap", "pca"), label="Projection")
-    dimensions: int = option(2, "Dimensions of the projection", low=2, high=3, step=1, label="Dimensions")
+    method: str = option(
+        "umap", "How the features are laid out on the map", choices=("umap", "pca"), label="Projection"
+    )
+    dimensions: int = option(2, "Dimensions of the map", low=2, high=3, step=1, label="Dimensions")
     seed: int = option(0, "Seed of noises, projection and resampling", low=0, high=SEED_LIMIT, step=1, label="Seed")
 
     def crosscheck(self) -> None:

@@ -126,7 +126,7 @@ def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str
         figure = disentangle.probe_accuracy(gram, probe.factors[name], scenes, seed)
         lines.append(("probe accuracy", name, figure))
     silhouette = disentangle.measured(
-        lambda rows, labels: disentangle.silhouette(gram[np.ix_(rows, rows)], labels), scenes, scenes, seed
+        lambda rows, labels: disentangle.silhouette(gram[np.ix_(rows, rows)], labels), scenes, scenes, seed, lowest=-1.0
     )
     lines.append(("silhouette", "scene", silhouette))
     lines += [("linear CKA", name, _alignment(gram, rows, scenes, seed)) for name, rows in _references(probe).items()]
@@ -142,7 +142,7 @@ def _alignment(gram: Array, reference: Array, scenes: Array, seed: int) -> Figur
     other = disentangle.gram_matrix(reference)
     return disentangle.measured(
         lambda rows, partner: disentangle.linear_cka(gram[np.ix_(rows, rows)], other[np.ix_(partner, partner)]),
-        np.arange(len(gram)), scenes, seed, disentangle.other_scenes,
+        np.arange(len(gram)), scenes, seed, disentangle.other_scenes, lowest=-1.0,
     )  # fmt: skip
 
 

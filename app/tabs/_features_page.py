@@ -40,7 +40,7 @@ function bind() {
   gd.on('plotly_hover', ev => show(ev.points[0]));
   gd.on('plotly_click', ev => { const p = ev.points[0]; show(p);
     trigger('select', {index: p.customdata, value: p.customdata}); });
-  gd.on('plotly_selected', ev => { if (!ev || !ev.points.length) return;
+  gd.on('plotly_selected', ev => { if (!ev || !ev.points.length || !(ev.lassoPoints || ev.range)) return;
     trigger('input', {ids: ev.points.map(p => p.customdata)}); });
 }
 new MutationObserver(bind).observe(document.body, {childList: true, subtree: true});
@@ -71,7 +71,11 @@ class FeaturesPage:
         with gr.Row(elem_classes="settings"):
             self._field("run", choices=controls.pair_choices(pairs), value=pair.id if pair else None, label="Pair")
             self._field(
-                "checkpoint", choices=steps, value=steps[0][1] if steps else None, label="Training step", info="Last."
+                "checkpoint",
+                choices=steps,
+                value=steps[0][1] if steps else None,
+                label="Training step",
+                info="The last, or an earlier one.",
             )
             self._field("method")
             self._field("dimensions")

@@ -35,11 +35,11 @@ class TrainPage:
         runs = lab.training.runs()
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
-                self._draw_form()
+                self._draw_form(_usual(lab))
             with gr.Column(min_width=320, scale=3):
                 self._draw_run(runs)
 
-    def _draw_form(self) -> None:
+    def _draw_form(self, lisa: LisaSettings) -> None:
         gr.Markdown("### A new run")
         self.name = gr.Textbox(label="Name", info="Of the run's folder.", value="", placeholder="first", max_lines=1)
         for first, second in zip(SIMPLE[::2], SIMPLE[1::2], strict=True):
@@ -49,10 +49,11 @@ class TrainPage:
         with gr.Accordion("LISA", open=True):
             gr.Markdown("A plain **baseline** and **LISA** are trained side by side on the same data and noise.")
             with gr.Row():
-                self._knob("weight", value=None, label="Lambda", info="Empty takes the family's.", low=None)
+                self._knob("weight", value=lisa.weight, min_width=120)
                 self.taps = gr.Textbox(
-                    label="Taps", info="Such as down_3+mid; empty takes the family's.", max_lines=1, min_width=120
-                )
+                    "+".join(lisa.taps), label="Taps", info="Layers to align, such as down_3+mid.", max_lines=1,
+                    min_width=120,
+                )  # fmt: skip
         with gr.Accordion("Expert settings", open=False):
             self.arms = gr.Textbox(
                 label="Arms", max_lines=3,
@@ -72,11 +73,8 @@ class TrainPage:
         more = {"choices": choices} if choices else {}
         self.fields[name] = controls.control(TrainSettings, name, min_width=120, **more, **details)
 
-    def _knob(self, name: str, low: Any = 0, **details: Any) -> None:
-        if low is None:
-            self.knobs[name] = controls.Number(minimum=0, maximum=100, step=0.05, min_width=120, **details)
-        else:
-            self.knobs[name] = controls.control(LisaSettings, name, **details)
+    def _knob(self, name: str, **details: Any) -> None:
+        self.knobs[name] = controls.control(LisaSettings, name, **details)
 
     def _draw_run(self, runs: tuple[RunView, ...]) -> None:
         self.run = controls.Choice(
@@ -85,12 +83,12 @@ class TrainPage:
         )  # fmt: skip
         self.status = gr.Markdown(NOTHING, elem_id="train-status")
         with gr.Row():
-            self.stop = gr.Button("Stop and save", interactive=False, min_width=90, elem_id="stop")
-            self.resume = gr.Button("Resume", interactive=False, min_width=90, elem_id="resume")
-            self.save = gr.Button("Save now", interactive=False, min_width=90)
-            self.sample = gr.Button("Sample now", interactive=False, min_width=90)
-            self.clone = gr.Button("Clone settings", interactive=False, min_width=90)
-            self.delete = gr.Button("Delete", variant="stop", interactive=False, min_width=90)
+            self.stop = gr.Button("Stop and save", size="sm", interactive=False, min_width=90, elem_id="stop")
+            self.resume = gr.Button("Resume", size="sm", interactive=False, min_width=90, elem_id="resume")
+            self.save = gr.Button("Save now", size="sm", interactive=False, min_width=90)
+            self.sample = gr.Button("Sample now", size="sm", interactive=False, min_width=90)
+            self.clone = gr.Button("Clone settings", size="sm", interactive=False, min_width=90)
+            self.delete = gr.Button("Delete", size="sm", variant="stop", interactive=False, min_width=90)
         with gr.Row(visible=False) as self.sure:
             gr.Markdown("Delete this run with all its checkpoints? There is no way back.")
             self.yes = gr.Button("Delete it", variant="stop", min_width=90)
@@ -117,3 +115,8 @@ class TrainPage:
             format="png", object_fit="contain", interactive=False, visible=False, elem_id="samples",
         )  # fmt: skip
         self.timer = gr.Timer(EVERY, active=True)
+
+
+def _usual(lab: Lab) -> LisaSettings:
+    """How the default family aligns its LISA arm."""
+    return next((view.lisa for view in lab.families() if view.name == TrainSettings().family), LisaSettings())

@@ -152,6 +152,7 @@ def measured(
     scenes: Array,
     seed: int = 0,
     shuffle: Callable[[Array, Array, np.random.Generator], Array] | None = None,
+    lowest: float = 0.0,
 ) -> Figure:
     """A measure on all rows, with its interval and null.
 
@@ -161,12 +162,13 @@ def measured(
         scenes: (N,) scene of each row.
         seed: of halves and permutations.
         shuffle: makes the labels of the null from (labels, scenes, rng); ``permuted`` unless given.
+        lowest: the least value that the measure can have; the greatest is 1.
     """
     rng = np.random.default_rng(seed)
     everything = np.arange(len(labels))
     spread = _spread(lambda rows: value(rows, labels[rows]), scenes, rng)
     chance = [value(everything, (shuffle or permuted)(labels, scenes, rng)) for _ in range(_PERMUTATIONS)]
-    return _figure(value(everything, labels), spread, chance)
+    return _figure(value(everything, labels), spread, chance, lowest)
 
 
 def _spread(value: Callable[[Array], float], scenes: Array, rng: np.random.Generator) -> float:
@@ -176,8 +178,9 @@ def _spread(value: Callable[[Array], float], scenes: Array, rng: np.random.Gener
     return float(np.std([value(np.flatnonzero(half)) for half in halves]))
 
 
-def _figure(value: float, spread: float, chance: list[float]) -> Figure:
-    return Figure(value, value - 1.96 * spread, value + 1.96 * spread, float(np.percentile(chance, 95)))
+def _figure(value: float, spread: float, chance: list[float], lowest: float = 0.0) -> Figure:
+    low, high = max(lowest, value - 1.96 * spread), min(1.0, value + 1.96 * spread)
+    return Figure(value, low, high, float(np.percentile(chance, 95)))
 
 
 def permuted(labels: Array, scenes: Array, rng: np.random.Generator) -> Array:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTokenizer
@@ -37,6 +38,9 @@ class MainStage(Stage):
         self.tokenizer = new_tokenizer(sorted(pool.captions))
         modules = {"unet": new_unet(), "text_encoder": new_text_encoder(self.tokenizer)}
         super().__init__(settings, modules, len(pool))
+        if self.accelerator.device.type == "cpu":
+            # Over so few tokens torch's fused attention takes longer on a CPU, backwards above all.
+            modules["unet"].set_attn_processor(AttnProcessor())
         self.scheduler = new_scheduler()
         self.vae = vae
         self.ids = token_ids(self.tokenizer, list(pool.captions))

@@ -135,7 +135,8 @@ def sample_sheet(pipeline: StableDiffusionPipeline, captions: tuple[str, ...], c
 def _record(out: Path, settings: PretrainSettings, figures: dict[str, Any]) -> None:
     path = out / _CARD
     card = read_json(path) if path.exists() else {}
-    card[settings.stage] = {"settings": to_dict(settings), "hardware": hardware(), **figures}
+    before = {"started_from": read_json(Path(settings.start) / "state.json")} if settings.start else {}
+    card[settings.stage] = {"settings": to_dict(settings), "hardware": hardware(), **before, **figures}
     write_json(path, card)
 
 

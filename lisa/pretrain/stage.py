@@ -56,7 +56,9 @@ class Stage:
         self.together = nn.ModuleDict(modules).to(self.accelerator.device)
         if settings.start:
             self._start_from(Path(settings.start))
-        self.optimizer = torch.optim.AdamW(self.together.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(
+            self.together.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), fused=True
+        )
         self.ema = EMAModel(self.together.parameters(), decay=settings.ema, use_ema_warmup=True, power=0.75)
         self.folder = Path(settings.work) / settings.stage
         self.step = 0

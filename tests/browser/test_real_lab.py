@@ -77,7 +77,7 @@ def test_features_are_mapped_pointed_at_and_lassoed(page):
     open_tab(page, "Features")
     page.get_by_role("button", name="The probe").click()
     fill(page, "Scenes", 6)
-    fill(page, "Timesteps", "200,800")
+    page.get_by_role("textbox", name=re.compile("^Timesteps")).fill("200,800")
     page.locator("#look").click()
     expect(page.locator("#features-status")).to_contain_text("48 rows", timeout=LONG)
     plot = page.locator("#features-plot .js-plotly-plot")
@@ -109,8 +109,8 @@ def lasso(page, plot):
 
 def test_a_run_goes_on_while_the_page_is_reloaded_and_a_second_one_looks(browser, url, page, lab):
     open_tab(page, "Train")
-    fill(page, "Name", "tried")
-    for label, value in (("Length of the run", 2000), ("Batch size", 1), ("Samples", 128)):
+    page.get_by_role("textbox", name=re.compile("^Name")).fill("tried")
+    for label, value in (("Steps", 2000), ("Batch size", 1), ("Samples", 128)):
         fill(page, label, value)
     page.locator("#start").click()
     expect(page.locator("#train-status")).to_contain_text(re.compile("is running.*steps/s"), timeout=LONG)
