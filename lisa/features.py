@@ -108,7 +108,7 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
     return Probe(
         {**named, **_scene_factors(examples, scene)},
         images,
-        np.stack([_condition(example, condition) for example in examples]),
+        np.stack([condition_map(example, condition) for example in examples]),
         captions,
         family.path.add_noise(latents[scene], noises[noise], t).numpy(),
         t.numpy(),
@@ -121,7 +121,8 @@ def time_grid(family: Family, values: Sequence[int]) -> Tensor:
     return family.path.spread_t(1000).sort().values[torch.tensor(values)]
 
 
-def _condition(example: SceneExample, name: str) -> Array:
+def condition_map(example: SceneExample, name: str) -> Array:
+    """The condition image (H, W, 3) uint8 of a scene: exact where the world has one, else an annotator's."""
     if name in example.conditions:
         return example.conditions[name]
     from PIL import Image

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
-from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.options import check, from_dict
-from lisa.rundesk import RunDesk, run_folders
+from lisa.pairs import PairView, find_pair, list_pairs
+from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lisa.families.base import Family
     from lisa.generate import GeneratedImage
+    from lisa.scoreview import ScoreView
     from lisa.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,18 +72,6 @@ class SceneView:
     caption: str
     maps: dict[str, Image.Image]
     facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PairView:
-    """One run with finished checkpoints: its arms side by side, at every training step that was kept."""
-
-    id: str
-    title: str
-    family: str
-    condition: str
-    arms: tuple[str, ...]
-    steps: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -163,21 +152,8 @@ class Lab:
             family: only this family; empty for all.
             condition: only this condition; empty for all.
         """
-        views = [view for path in run_folders(self.root) if (view := self._pair(path))]
+        views = list_pairs(self.root)
         return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
-
-    def _pair(self, path: Path) -> PairView | None:
-        run = RunFolder(path)
-        steps = tuple(run.checkpoints())
-        if not steps:
-            return None
-        settings = run.settings()
-        arms = tuple(sorted(p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()))
-        relative = path.relative_to(self.root)
-        title = f"{settings['condition']}, {steps[-1]} steps" + (
-            "" if relative.parts[0] == "checkpoints" else f" ({path.name})"
-        )
-        return PairView(str(relative), title, settings["family"], settings["condition"], arms, steps)
 
     def generate(
         self, settings: GenerateSettings, condition: Image.Image, progress: Report | None = None
@@ -195,8 +171,8 @@ class Lab:
         from lisa.generate import paired_images
 
         settings = check(settings)
-        pair = self._find_pair(settings)
-        step = _checkpoint_step(pair, settings.checkpoint)
+        pair = find_pair(self.pairs(), settings)
+        step = pair.step_named(settings.checkpoint)
         if not settings.source:
             trained = RunFolder(self.root / pair.id).settings()
             settings = replace(settings, source=trained.get("source", ""), revision=trained.get("revision", ""))
@@ -204,7 +180,7 @@ class Lab:
             if progress:
                 progress(0, 1, "loading models")
             family = self._family(settings)
-            sides = {arm: self._side(family, pair, step, arm) for arm in _chosen_arms(pair, settings.arms)}
+            sides = {arm: self._side(family, pair, step, arm) for arm in pair.choose(settings.arms)}
             exact = replace(settings, run=pair.id, checkpoint=f"step-{step:06d}")
             report = (lambda done, total: progress(done, total, "generating")) if progress else None
             return tuple(paired_images(family, sides, condition, exact, report))
@@ -222,45 +198,57 @@ class Lab:
         from lisa.study import run_study
 
         settings = check(settings)
-        pair = self._find_pair(settings)
-        last = _checkpoint_step(pair, settings.checkpoint)
-        arms = _chosen_arms(pair, settings.arms)
-        training = from_dict(TrainSettings, RunFolder(self.root / pair.id).settings())
+        pair = find_pair(self.pairs(), settings)
+        last = pair.step_named(settings.checkpoint)
+        arms = pair.choose(settings.arms)
+        training = self._training(pair)
         report = (lambda what, done, total: progress(done, total, what)) if progress else None
         with self._lock:
-            family = self._family(
-                GenerateSettings(family=pair.family, source=training.source, revision=training.revision)
-            )
+            family = self._family_of(training)
             sides = {
                 (step, arm): partial(self._side, family, pair, step, arm)
                 for step in (pair.steps if settings.walk else (last,))
                 for arm in arms
             }
-            taps = tuple(settings.taps.split("+")) if settings.taps else _aligned_taps(family, training)
+            taps = settings.tap_names() or _aligned_taps(family, training)
             exact = replace(settings, run=pair.id, checkpoint=f"step-{last:06d}", taps="+".join(taps))
             return run_study(family, pair.condition, sides, taps, exact, report)
 
-    def _find_pair(self, settings: GenerateSettings | FeatureSettings) -> PairView:
-        pairs = self.pairs(settings.family, settings.condition)
-        if settings.run:
-            pairs = tuple(pair for pair in self.pairs() if pair.id == settings.run.rstrip("/"))
-            if not pairs:
-                raise LisaError(
-                    f"{settings.run[:80]!r} is no run with a finished checkpoint: "
-                    "choose one that 'python -m lisa info' lists."
-                )
-            if pairs[0].family != settings.family:
-                raise LisaError(
-                    f"The run {settings.run} belongs to {pairs[0].family}, not {settings.family}: "
-                    "choose the family that fits."
-                )
-        if not pairs:
-            known = ", ".join(dict.fromkeys(pair.condition for pair in self.pairs(settings.family)))
-            raise LisaError(
-                f"There is no side network for {settings.family} with the condition {settings.condition[:40]!r}: "
-                f"train one with 'python -m lisa train'{f', or choose of {known}' if known else ''}."
-            )
-        return pairs[0]
+    def scores(self, settings: FeatureSettings, scene: int, progress: Report | None = None) -> tuple[ScoreView, ...]:
+        """The likelihood score of one held-out scene at the settings' timesteps, and what each arm's decoder says.
+
+        Args:
+            settings: run, checkpoint, arms, timesteps and seed; of the taps the first is used.
+            scene: number of the scene within the test split.
+            progress: called with (done, in all, what is being done) while a missing decoder is fitted.
+
+        Raises:
+            LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
+        """
+        from lisa.scoreview import decoder_of, held_out_sample, score_views
+
+        settings = check(settings)
+        pair = find_pair(self.pairs(), settings)
+        step, training = pair.step_named(settings.checkpoint), self._training(pair)
+        report = (lambda what, done, total: progress(done, total, what)) if progress else None
+        with self._lock:
+            family = self._family_of(training)
+            taps = settings.tap_names() or _aligned_taps(family, training)
+            sides = {}
+            for arm in pair.choose(settings.arms):
+                side = self._side(family, pair, step, arm)
+                folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
+                sides[arm] = (side, taps[0], decoder_of(family, side, folder, taps[0], pair.condition, report))
+            sample = held_out_sample(family, pair.condition, scene)
+            return tuple(score_views(family, sides, sample, settings.timestep_values(), settings.seed))
+
+    def _training(self, pair: PairView) -> TrainSettings:
+        return from_dict(TrainSettings, RunFolder(self.root / pair.id).settings())
+
+    def _family_of(self, training: TrainSettings) -> Family:
+        return self._family(
+            GenerateSettings(family=training.family, source=training.source, revision=training.revision)
+        )
 
     def _family(self, settings: GenerateSettings) -> Family:
         from lisa.families.base import load_family
@@ -319,23 +307,6 @@ def _remember(cache: OrderedDict, key: Any, limit: int, make: Callable[[], Any])
         cache[key] = make()
     cache.move_to_end(key)
     return cache[key]
-
-
-def _checkpoint_step(pair: PairView, name: str) -> int:
-    if not name:
-        return pair.steps[-1]
-    known = {f"step-{step:06d}": step for step in pair.steps}
-    if name not in known:
-        raise LisaError(f"The pair {pair.id} has no checkpoint {name[:40]!r}: choose of {', '.join(known)}.")
-    return known[name]
-
-
-def _chosen_arms(pair: PairView, arms: str) -> list[str]:
-    wanted = [arm.strip() for arm in arms.split(",")]
-    for arm in wanted:
-        if arm not in pair.arms:
-            raise LisaError(f"The pair {pair.id} has no arm {arm[:40]!r}: choose of {', '.join(pair.arms)}.")
-    return wanted
 
 
 def _aligned_taps(family: Family, training: TrainSettings) -> tuple[str, ...]:

@@ -12,13 +12,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lisa.checkpoint import DECODER_FOLDER
-from lisa.data import TrainingData
+from lisa.data import TrainingData, load_data
 from lisa.decoder import ScoreDecoder
+from lisa.errors import unknown_name
 from lisa.families.base import Family
-from lisa.features import time_grid
+from lisa.features import condition_map, time_grid
+from lisa.pixels import to_pixels
+from lisa.scenes.example import render_example
+from lisa.scenes.scene import split_seed
 from lisa.score import likelihood_target
 
+Progress = Callable[[str, int, int], None]
 _PROBE_BATCH = 16
+_PROBE_SAMPLES = 256
 _PROBE_RATE = 1e-3
 
 
@@ -120,10 +126,32 @@ def _picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(((pixels.float().cpu() + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
 
 
-def stored_decoder(folder: Path, tap: str) -> ScoreDecoder | None:
-    """The decoder that lies beside a side network, or None."""
+def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor, Tensor, str]:
+    """One test scene: clean latents (1, C, h, w), condition pixels (1, 3, H, W) in [0, 1], caption."""
+    people = True if condition == "pose" else None
+    example = render_example(split_seed("test", number), size=family.resolution, people=people)
+    pixels = torch.from_numpy(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255
+    return family.encode_image(to_pixels(example.image[None])).float(), pixels, example.caption
+
+
+def decoder_of(
+    family: Family, side: nn.Module, folder: Path, tap: str, condition: str, progress: Progress | None = None
+) -> ScoreDecoder:
+    """The decoder that was trained with a side network, or, where there is none, one fitted to it now.
+
+    Args:
+        family: its family.
+        side: the side network.
+        folder: where it lies.
+        tap: name of the feature.
+        condition: that it reads; scenes with it are what a missing decoder is fitted to.
+        progress: called with (what is being done, done, in all).
+    """
     path = folder / DECODER_FOLDER / tap
-    return ScoreDecoder.load(path).eval().requires_grad_(False) if path.exists() else None
+    if path.exists():
+        return ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False)
+    data = load_data(family, "scenes", condition, "train", _PROBE_SAMPLES, progress)
+    return fit_decoder(family, side, tap, data, progress=progress)
 
 
 def fit_decoder(
@@ -133,7 +161,7 @@ def fit_decoder(
     data: TrainingData,
     steps: int = 300,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ScoreDecoder:
     """Fit a decoder to the frozen features of a side network that has none: a probe of what they hold.
 
@@ -146,7 +174,10 @@ def fit_decoder(
         seed: of weights, order, noise and timesteps.
         progress: called with (what is being done, done, in all).
     """
-    place = {each.name: each for each in family.taps(side)}[tap]
+    places = {each.name: each for each in family.taps(side)}
+    if tap not in places:
+        raise unknown_name("tap", tap, places)
+    place = places[tap]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = ScoreDecoder(place.channels, place.stride, family.latent_channels).to(family.device)

@@ -331,6 +331,10 @@ class FeatureSettings:
             raise LisaError(f"timesteps is {self.timesteps[:80]!r}: use different whole numbers from 0 to 999.")
         return tuple(map(int, parts))
 
+    def tap_names(self) -> tuple[str, ...]:
+        """List the layers; none takes those that the run aligned."""
+        return tuple(part.strip() for part in self.taps.split("+")) if self.taps.strip() else ()
+
     def rows(self) -> int:
         """Count the cells of the design."""
         return self.scenes * len(self.prompt_kinds()) * self.noises * len(self.timestep_values())

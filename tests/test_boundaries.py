@@ -27,6 +27,7 @@ ROWS = (
         "glossary",
         "follow",
         "rundesk",
+        "pairs",
     },
     {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
     {"families", "annotators", "scenes"},

@@ -8,7 +8,7 @@ import torch
 
 from lisa.data import TrainingData
 from lisa.decoder import ScoreDecoder
-from lisa.scoreview import false_colours, fit_decoder, score_views, stored_decoder
+from lisa.scoreview import decoder_of, false_colours, fit_decoder, held_out_sample, score_views
 from tests import tiny
 
 TIMES = (200, 800)
@@ -54,10 +54,18 @@ def test_a_fitted_decoder_explains_more_than_nothing_on_what_it_saw(setup):
 
 
 def test_a_decoder_is_found_beside_its_side_network(setup, tmp_path):
-    family, _, tap, _ = setup
-    ScoreDecoder(tap.channels, tap.stride, family.latent_channels).save(tmp_path / "decoder" / tap.name)
-    assert stored_decoder(tmp_path, tap.name).channels == tap.channels
-    assert stored_decoder(tmp_path, "mid") is None
+    family, side, tap, _ = setup
+    kept = ScoreDecoder(tap.channels, tap.stride, family.latent_channels)
+    torch.nn.init.constant_(kept.out.bias, 0.25)
+    kept.save(tmp_path / "decoder" / tap.name)
+    assert torch.equal(decoder_of(family, side, tmp_path, tap.name, "depth").out.bias, kept.out.bias)
+
+
+def test_a_held_out_sample_is_a_scene_with_its_map(setup):
+    family = setup[0]
+    latents, pixels, caption = held_out_sample(family, "depth", 3)
+    assert latents.shape[1] == family.latent_channels and pixels.shape[2] == 8 * latents.shape[2]
+    assert pixels.min() >= 0 and pixels.max() <= 1 and caption
 
 
 def test_zero_is_grey_and_the_reference_sets_the_scale():

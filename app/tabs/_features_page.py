@@ -65,6 +65,7 @@ class FeaturesPage:
         self._draw_maps()
         self._draw_point()
         self._draw_table()
+        self._draw_scores()
 
     def _draw_choice(self, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
         steps = controls.step_choices(pair)
@@ -136,6 +137,29 @@ class FeaturesPage:
         )  # fmt: skip
         with gr.Accordion("What the measures mean", open=False):
             gr.Markdown("\n".join(f"- **{name}**: {about}" for name, about in FEATURE_MEASURES.items()))
+
+    def _draw_scores(self) -> None:
+        gr.Markdown("## The likelihood score", elem_classes="closer")
+        gr.Markdown(
+            "What the condition must explain, at every timestep of the probe: the target, what each network's decoder "
+            "reads from its features, and what is left over. Grey is zero; colours are the target's three strongest "
+            "directions. A network without a decoder gets one fitted to its frozen features first, as a probe."
+        )
+        with gr.Row(elem_classes="settings"):
+            self.scene = controls.Number(
+                value=0, minimum=0, maximum=9999, step=1, label="Scene", info="Number of the held-out scene.",
+                elem_id="score-scene",
+            )  # fmt: skip
+            self.see = gr.Button("Look at the score", size="lg", elem_id="see")
+        self.ratios = gr.Dataframe(
+            headers=["Timestep", "Baseline", "LISA"], interactive=False, show_label=False, visible=False,
+            elem_id="score-ratios",
+        )  # fmt: skip
+        self.pictures = gr.Gallery(
+            label="Rows: target, prior, then for each network what its decoder says and what is left", columns=5,
+            height="auto", format="png", object_fit="contain", interactive=False, visible=False,
+            elem_id="score-pictures",
+        )  # fmt: skip
 
 
 def peek_html(images: np.ndarray, conditions: np.ndarray, scenes: np.ndarray) -> str:

@@ -17,12 +17,13 @@ from app.tabs._compare_page import title_of
 from app.tabs._features_page import FeaturesPage, peek_html
 from lisa.errors import LisaError
 from lisa.lab import Lab
-from lisa.options import from_dict
+from lisa.options import Option, check_value, from_dict
 from lisa.settings import FeatureSettings
 
 TITLE = "Features"
 ORDER = 30
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+SCENE = Option("Number of the held-out scene", low=0, high=9999)
 _NEIGHBOURS = 8
 _MOST_PICKED = 48
 
@@ -57,6 +58,10 @@ class Features:
         ui.bridge.select(guarded(self.click), None, [ui.row], **QUIET)
         ui.row.change(guarded(self.show_row), [ui.study, ui.tap, ui.step, ui.row], [ui.about, ui.near], **QUIET)
         ui.bridge.input(guarded(self.pick), [ui.study], [ui.picked], **QUIET)
+        ui.see.click(
+            guarded(self.see), [ui.scene], [ui.ratios, ui.pictures], inputs_kwargs=ui.fields, api_name="scores",
+            concurrency_id="gpu", concurrency_limit=1,
+        )  # fmt: skip
         ui.fields["run"].input(guarded(self.choose_pair), [ui.fields["run"]], [ui.fields["checkpoint"]], **QUIET)
         shared.page.load(guarded(self.refresh), None, [ui.fields["run"]], **QUIET)
 
@@ -66,14 +71,7 @@ class Features:
         **values: Any,
     ) -> tuple[Any, ...]:
         """Collect, project and measure the features of a pair of side networks."""
-        controls.check_form(FeatureSettings, values)
-        pair = controls.find_pair(self.lab.pairs(), values.get("run") or "")
-        if pair is None:
-            raise LisaError("No pair of checkpoints is chosen: choose one from the list, or train one first.")
-        settings = from_dict(
-            FeatureSettings,
-            {**values, "family": pair.family, "condition": pair.condition, "arms": ",".join(pair.arms[:2])},
-        )
+        settings = self._settings(values)
         study = self.lab.features(settings, lambda done, total, what: progress((done, total), desc=what))
         varying = [name for name, labels in study.probe.factors.items() if len(np.unique(labels)) > 1]
         taps = list(dict.fromkeys(tap for _, _, tap in study.points))
@@ -91,6 +89,35 @@ class Features:
             gr.update(choices=[(f"{step:,}", str(step)) for step in steps], value=str(steps[0])),
             words,
             peek,
+        )
+
+    def see(
+        self,
+        scene: int,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
+        **values: Any,
+    ) -> tuple[Any, ...]:
+        """Show the likelihood score of one scene, and what the decoders of a pair say of it."""
+        settings = self._settings(values)
+        check_value("Scene", scene, int, SCENE)
+        views = self.lab.scores(settings, scene, lambda done, total, what: progress((done, total), desc=what))
+        arms = list(views[0].ratio)
+        ratios = [[view.timestep, *(f"{view.ratio[arm]:.3f}" for arm in arms)] for view in views]
+        headers = ["Timestep", *(f"Alignment ratio of {title_of(arm)}" for arm in arms)]
+        return (
+            gr.Dataframe(ratios, headers=headers, visible=True),
+            gr.Gallery(_score_rows(views, arms), columns=len(views), visible=True),
+        )
+
+    def _settings(self, values: dict[str, Any]) -> FeatureSettings:
+        """Check the form, and name the pair's family, condition and two arms."""
+        controls.check_form(FeatureSettings, values)
+        pair = controls.find_pair(self.lab.pairs(), values.get("run") or "")
+        if pair is None:
+            raise LisaError("No pair of checkpoints is chosen: choose one from the list, or train one first.")
+        return from_dict(
+            FeatureSettings,
+            {**values, "family": pair.family, "condition": pair.condition, "arms": ",".join(pair.arms[:2])},
         )
 
     def draw(self, study: Any, color: str, tap: str, step: str) -> tuple[Any, ...]:
@@ -155,6 +182,20 @@ class Features:
 
     def _thumb(self, study: Any, row: int) -> Image.Image:
         return Image.fromarray(study.probe.images[study.probe.factors["scene"][row]])
+
+
+def _score_rows(views: Any, arms: list[str]) -> list[tuple[Image.Image, str]]:
+    """Pictures row by row: one row for each quantity, one column for each timestep."""
+    rows: list[tuple[str, list[Image.Image]]] = [
+        ("target", [view.target for view in views]),
+        ("prior", [view.prior for view in views]),
+    ]
+    for arm in arms:
+        rows.append((f"{title_of(arm)} says", [view.decoded[arm] for view in views]))
+        rows.append((f"{title_of(arm)} leaves", [view.difference[arm] for view in views]))
+    return [
+        (image, f"{name}, {view.timestep}") for name, images in rows for image, view in zip(images, views, strict=True)
+    ]
 
 
 def _facts(study: Any) -> list[str]:

@@ -89,6 +89,7 @@ def test_what_is_public_is_named(client):
         "/generate",
         "/annotate",
         "/features",
+        "/scores",
         "/train",
     }
 
