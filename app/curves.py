@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -57,11 +58,42 @@ def curves_figure(title: str, curves: Mapping[str, Curve], smoothing: float, log
         figure.add_scatter(x=steps, y=values, mode=mode, name=name, line={"color": colour, "width": 2})
     if level:
         figure.add_hline(y=level, line={"color": GREY, "dash": "dot", "width": 1})
+    _dress(figure, title, "log" if log else "linear")
+    return figure
+
+
+def fidelity_figure(title: str, rows: Sequence[Mapping[str, Any]], key: str) -> go.Figure:
+    """Draw one measured quantity of every arm over training steps.
+
+    The interval of the paired difference is drawn at the arms that are compared with the first.
+
+    Args:
+        title: what it is.
+        rows: with step, arm, the quantity and, for all arms but the first, ``<key>_difference`` and ``<key>_interval``.
+        key: name of the quantity.
+    """
+    figure = go.Figure()
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    for arm, colour in arm_colours(arms).items():
+        mine = [row for row in rows if row["arm"] == arm]
+        bars = None
+        if all(f"{key}_interval" in row for row in mine):
+            low, high = ([abs(row[f"{key}_interval"][i] - row[f"{key}_difference"]) for row in mine] for i in (0, 1))
+            bars = {"type": "data", "symmetric": False, "array": high, "arrayminus": low}
+        name = "LISA" if arm == "lisa" else arm.capitalize()
+        figure.add_scatter(
+            x=[row["step"] for row in mine], y=[row[key] for row in mine], mode="lines+markers", name=name,
+            line={"color": colour, "width": 2}, error_y=bars,
+        )  # fmt: skip
+    _dress(figure, title, "linear")
+    return figure
+
+
+def _dress(figure: go.Figure, title: str, scale: str) -> None:
     axis = {"gridcolor": "rgba(139,135,130,0.25)", "zeroline": False}
     figure.update_layout(
         title={"text": title, "font": {"size": 14}}, height=280, margin={"l": 8, "r": 8, "t": 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, uirevision="keep",
         legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"}, hovermode="x unified",
-        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": "log" if log else "linear"},
+        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": scale},
     )  # fmt: skip
-    return figure

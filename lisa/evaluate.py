@@ -24,7 +24,7 @@ from lisa.generate import initial_noise, sample
 from lisa.metrics.fidelity import MEASURES
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
-from lisa.runs import RunFolder
+from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.scenes.pool import Pool
 from lisa.settings import GenerateSettings, TrainSettings
 
@@ -65,6 +65,18 @@ def evaluate(
         with a 95 % interval.
     """
     run = RunFolder.open(folder)
+    with run.lock(name=EVALUATION_LOCK):
+        return _evaluate(run, count, sampling_steps, steps, judge_folder, report)
+
+
+def _evaluate(
+    run: RunFolder,
+    count: int,
+    sampling_steps: int,
+    steps: tuple[int, ...],
+    judge_folder: Path | None,
+    report: Report | None,
+) -> list[dict[str, Any]]:
     training = from_dict(TrainSettings, run.settings())
     family = load_family(
         training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,7 +89,7 @@ def evaluate(
         if report:
             report("checkpoints measured", number, len(todo))
         rows += _measure_step(run, step, training, family, held, judge, sampling_steps)
-        _store(folder, count, sampling_steps, rows)
+        _store(run.path, count, sampling_steps, rows)
     return rows
 
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from lisa.errors import LisaError
 from lisa.options import options, to_dict
-from lisa.runs import RunFolder
+from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings
 
-LOG = "log.txt"
+LOG, EVALUATION_LOG = "log.txt", "evaluation.txt"
 _TAILS_IN_MEMORY = 8
 _STARTING = 60.0  # seconds in which a new process need not own its folder yet
 _RECENT = 50
@@ -146,7 +146,7 @@ def progress(run: RunFolder) -> Progress:
     status, reason = state.get("status", "starting"), state.get("reason", "")
     if status in ("starting", "preparing", "running") and not run.is_running():
         since = time.time() - (state.get("time") or (run.path / "settings.json").stat().st_mtime)
-        status, reason = ("starting", "") if status == "starting" and since < _STARTING else ("died", _last_words(run))
+        status, reason = ("starting", "") if status == "starting" and since < _STARTING else ("died", _death(run))
     done = [steps[-1] for (kind, _, _), (steps, _) in _columns(run).items() if kind == "train"]
     if not state and max(done, default=0) >= settings["steps"]:  # a run that was copied without its state
         status, reason = "finished", ""
@@ -169,13 +169,15 @@ def _pace(run: RunFolder) -> float:
     return float(np.mean(recent[0])) if recent else 0.0
 
 
-def _last_words(run: RunFolder) -> str:
-    """The last line of the process's log."""
-    path = run.path / LOG
+def _death(run: RunFolder) -> str:
+    return f"Its process ended without saving ({last_words(run.path / LOG)}): resume it from its last checkpoint."
+
+
+def last_words(path: Path) -> str:
+    """The last line of a process's log."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     spoken = [line.strip() for line in lines if line.strip()]
-    said = spoken[-1].rpartition("\r")[2][-200:] if spoken else "it left no word"
-    return f"Its process ended without saving ({said}): resume it from its last checkpoint."
+    return spoken[-1].rpartition("\r")[2][-200:] if spoken else "it left no word"
 
 
 def command(settings: TrainSettings, folder: Path) -> list[str]:
@@ -209,12 +211,35 @@ def start(settings: TrainSettings, folder: Path, root: Path) -> RunFolder:
     if not run.exists():
         run = RunFolder.create(folder, to_dict(settings))
     run.write_state({"status": "starting", "steps": settings.steps, "time": time.time()})
-    with (folder / LOG).open("ab") as log:
+    _spawn(command(settings, folder), folder / LOG, root)
+    return run
+
+
+def evaluate(run: RunFolder, count: int, sampling_steps: int, root: Path) -> None:
+    """Measure a run on held-out scenes in a process of its own; the rows come into ``evaluation.json``.
+
+    Args:
+        run: with at least one checkpoint.
+        count: held-out scenes.
+        sampling_steps: steps of the sampler.
+        root: working directory of the process.
+
+    Raises:
+        LisaError: if it is being measured already.
+    """
+    if run.is_running(EVALUATION_LOCK):
+        raise LisaError(f"{run.path.name} is being measured already: wait until it is done.")
+    words = ["-m", "lisa", "evaluate", str(run.path), "--count", str(count), "--sampling-steps", str(sampling_steps)]
+    (run.path / EVALUATION_LOG).unlink(missing_ok=True)
+    _spawn(words, run.path / EVALUATION_LOG, root)
+
+
+def _spawn(words: list[str], log: Path, root: Path) -> None:
+    with log.open("ab") as file:
         subprocess.Popen(  # noqa: S603  (our own interpreter and checked settings)
-            [sys.executable, *command(settings, folder)], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            [sys.executable, *words], cwd=root, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             start_new_session=True, env=_environment(),
         )  # fmt: skip
-    return run
 
 
 def _environment() -> dict[str, str]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from lisa import follow
 from lisa.errors import LisaError
+from lisa.files import read_json
 from lisa.options import check, from_dict
-from lisa.runs import RunFolder
+from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings, parse_arms
 
+_STARTING = 30.0  # seconds in which a new process need not own its lock yet
 _RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -35,6 +39,17 @@ class Watch:
     progress: follow.Progress
     curves: follow.Curves
     match: dict[str, follow.Match | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a run: rows by training step and arm, on how many scenes; ``word`` is the log's last."""
+
+    rows: tuple[dict[str, Any], ...]
+    scenes: int
+    sampling_steps: int
+    running: bool
+    word: str
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -125,6 +140,32 @@ class RunDesk:
         arms = [arm.name for arm in parse_arms(settings.arms)]
         match = {arm: follow.steps_to_match(folder, arms[0], arm) for arm in arms[1:]}
         return Watch(settings, follow.progress(folder), follow.curves(folder), match)
+
+    def measure(self, run: str, count: int, sampling_steps: int) -> None:
+        """Measure a run on held-out scenes in a process of its own; see ``lisa.evaluate``.
+
+        Raises:
+            LisaError: if it came with the lab, has no checkpoint, or is being measured already.
+        """
+        folder = self._own(run)
+        if count < 2 or sampling_steps < 1:
+            raise LisaError(f"{count} scenes and {sampling_steps} sampling steps: use at least 2 and 1.")
+        if not folder.checkpoints():
+            raise LisaError(f"{folder.path.name} has no checkpoint yet: wait for the first.")
+        follow.evaluate(folder, count, sampling_steps, self.root)
+
+    def evaluation(self, run: str) -> Evaluation:
+        """What has been measured of a run so far."""
+        folder = self._any(run)
+        path = folder.path / "evaluation.json"
+        stored = read_json(path) if path.exists() else {}
+        log = folder.path / follow.EVALUATION_LOG
+        fresh = log.exists() and time.time() - log.stat().st_mtime < _STARTING
+        running = folder.is_running(EVALUATION_LOCK) or (fresh and not stored.get("rows"))
+        word = follow.last_words(log) if log.exists() and not stored.get("rows") else ""
+        return Evaluation(
+            tuple(stored.get("rows", ())), stored.get("scenes", 0), stored.get("sampling_steps", 0), running, word
+        )
 
     def samples(self, run: str, step: int) -> tuple[dict[str, Image.Image], ...]:
         """Preview images of one training step: for each held-out sample the condition and every arm's image."""

@@ -33,6 +33,7 @@ except ImportError:  # Windows has no flock: runs can be read there, not trained
 
 __all__ = ["RunFolder", "read_json", "write_atomically", "write_json"]
 
+EVALUATION_LOCK = "evaluation.lock"
 REQUESTS = ("stop", "save", "sample")
 """Stop saves and ends, save keeps a checkpoint, sample makes preview images."""
 _STEP_FOLDER = re.compile(r"step-(\d{6,})")
@@ -177,11 +178,12 @@ class RunFolder:
         return taken
 
     @contextmanager
-    def lock(self, wait: float = 1.0) -> Iterator[None]:
+    def lock(self, wait: float = 1.0, name: str = "lock") -> Iterator[None]:
         """Own the run while training; the system frees the lock when the process dies.
 
         Args:
             wait: Seconds to keep trying, since is_running() of a follower holds the lock for a moment.
+            name: "lock" to train the run, "evaluation.lock" to measure it.
 
         Yields:
             Nothing.
@@ -191,7 +193,7 @@ class RunFolder:
         """
         if fcntl is None:
             raise LisaError("Training needs file locks, which this system lacks: use Linux, macOS or WSL.")
-        with open(self.path / "lock", "ab") as file:
+        with open(self.path / name, "ab") as file:
             deadline = time.monotonic() + wait
             while not _try_lock(file, exclusive=True):
                 if time.monotonic() >= deadline:
@@ -199,10 +201,10 @@ class RunFolder:
                 time.sleep(0.05)
             yield
 
-    def is_running(self) -> bool:
-        """Tell whether a living process holds the lock."""
+    def is_running(self, name: str = "lock") -> bool:
+        """Tell whether a living process holds the lock of that name."""
         try:
-            with open(self.path / "lock", "rb") as file:
+            with open(self.path / name, "rb") as file:
                 return fcntl is not None and not _try_lock(file, exclusive=False)
         except FileNotFoundError:
             return False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
 from PIL import Image
 
 from lisa.errors import LisaError
+from lisa.files import write_json
 from lisa.options import to_dict
 from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
@@ -37,6 +39,24 @@ def test_what_came_with_the_lab_is_only_read(desk, tmp_path):
             act(run)
     with pytest.raises(LisaError, match="no run 'runs/none'"):
         desk.watch("runs/none")
+
+
+def test_a_measurement_is_read_from_its_folder(desk, tmp_path):
+    run = RunFolder.create(tmp_path / "runs" / "first", to_dict(TrainSettings()))
+    assert desk.evaluation("runs/first").rows == () and not desk.evaluation("runs/first").running
+    with pytest.raises(LisaError, match="no checkpoint yet"):
+        desk.measure("runs/first", 8, 2)
+    with pytest.raises(LisaError, match="1 scenes and 2"):
+        desk.measure("runs/first", 1, 2)
+    (run.path / "evaluation.txt").write_text("loading\nthere is no judge\n")
+    os.utime(run.path / "evaluation.txt", (0, 0))
+    assert desk.evaluation("runs/first").word == "there is no judge"
+    with run.lock(name="evaluation.lock"):
+        assert desk.evaluation("runs/first").running and not run.is_running()
+    rows = [{"step": 2, "arm": "baseline", "loss": 0.5, "fidelity": 0.1}]
+    write_json(run.path / "evaluation.json", {"scenes": 8, "sampling_steps": 2, "rows": rows})
+    seen = desk.evaluation("runs/first")
+    assert seen.rows == tuple(rows) and seen.scenes == 8 and not seen.running
 
 
 def wait_for(desk, run, done, seconds=180):

@@ -91,6 +91,7 @@ def test_what_is_public_is_named(client):
         "/features",
         "/scores",
         "/train",
+        "/evaluate",
     }
 
 

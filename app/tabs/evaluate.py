@@ -1,0 +1,142 @@
+"""Evaluate: loss and condition fidelity of every arm and kept training step, on held-out scenes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app import controls
+from app.curves import fidelity_figure
+from app.guard import guarded
+from app.shared import Shared
+from app.tabs._compare_page import title_of
+from lisa.lab import Lab
+from lisa.options import Option, check_value
+from lisa.rundesk import Evaluation
+
+TITLE = "Evaluate"
+ORDER = 50
+FREE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+EVERY = 3.0  # seconds between looks at a measurement
+COUNT = Option("Held-out scenes", unit="scenes", low=2, high=4096, step=16)
+SAMPLING = Option("Sampling steps", unit="steps", low=1, high=100, step=1)
+ABOUT = """
+Every arm draws every held-out scene from its condition and caption, from the same noise. **Validation loss** is that of
+the training objective with fixed noise and timesteps. **Fidelity** reads the condition back from the generated image:
+edge F1 for canny, disparity error for depth, mean IoU for segmentation, PCK@0.1 for pose, the last three by the lab's
+own judge, whose error on true renders is in `training.json`. Differences are paired, with 95 % bootstrap intervals.
+"""
+
+
+def build(lab: Lab, shared: Shared) -> None:
+    """Draw the tab and wire it."""
+    Evaluate(lab, shared)
+
+
+class Evaluate:
+    """What happens between the components of the tab."""
+
+    def __init__(self, lab: Lab, shared: Shared) -> None:
+        self.lab = lab
+        self._draw()
+        self._wire(shared)
+
+    def _draw(self) -> None:
+        runs = self._runs()
+        with gr.Row(elem_classes="settings"):
+            self.run = controls.Choice(
+                runs, value=runs[0][1] if runs else None, label="Run", info="Only your own can be measured again."
+            )
+            self.count = controls.Number(
+                value=64, minimum=2, maximum=4096, step=16, label="Scenes", info="512 tell more."
+            )
+            self.steps = controls.Slider(1, 100, 10, step=1, label="Sampling steps", info="Of every image.")
+            self.go = gr.Button("Measure", variant="primary", size="lg", elem_id="measure")
+        self.status = gr.Markdown("", elem_id="evaluate-status")
+        with gr.Row():
+            self.plots = [gr.Plot(show_label=False, elem_id=f"measure-{i}") for i in range(2)]
+        self.table = gr.Dataframe(
+            headers=["Step", "Arm", "Validation loss", "Difference", "Fidelity", "Difference"], interactive=False,
+            wrap=True, show_label=False, elem_id="evaluate-table",
+        )  # fmt: skip
+        with gr.Accordion("What is measured", open=False):
+            gr.Markdown(ABOUT)
+        self.timer = gr.Timer(EVERY, active=False)
+
+    def _wire(self, shared: Shared) -> None:
+        view = [self.status, *self.plots, self.table, self.go, self.timer]
+        self.go.click(
+            guarded(self.measure), [self.run, self.count, self.steps], [self.timer], api_name="evaluate",
+            concurrency_id="runs", concurrency_limit=1,
+        )  # fmt: skip
+        gr.on([self.run.change, self.timer.tick], guarded(self.look), [self.run], view, **FREE)
+        shared.page.load(guarded(self.refresh), [self.run], [self.run], **FREE).success(
+            guarded(self.look), [self.run], view, **FREE
+        )
+
+    def _runs(self) -> list[tuple[str, str]]:
+        return [(run.title, run.id) for run in self.lab.training.runs()]
+
+    def refresh(self, run: str | None) -> Any:
+        """List the runs again; keep the one that is shown."""
+        runs = self._runs()
+        known = [value for _, value in runs]
+        return gr.update(choices=runs, value=run if run in known else (known[0] if known else None))
+
+    def measure(self, run: str, count: int, steps: int) -> Any:
+        """Measure a run on held-out scenes in a process of its own."""
+        check_value("Scenes", count, int, COUNT)
+        check_value("Sampling steps", steps, int, SAMPLING)
+        self.lab.training.measure(run or "", count, steps)
+        gr.Info("The measurement has started; it goes on when this page is closed.")
+        return gr.Timer(active=True)
+
+    def look(self, run: str | None) -> tuple[Any, ...]:
+        """Show what has been measured so far."""
+        if not run:
+            return (
+                "There is no run yet: train one first.",
+                None,
+                None,
+                [],
+                gr.update(interactive=False),
+                gr.Timer(active=False),
+            )
+        seen = self.lab.training.evaluation(run)
+        button = gr.update(interactive=run.startswith("runs/") and not seen.running)
+        if not seen.rows:
+            return _status(seen), None, None, [], button, gr.Timer(active=seen.running)
+        figures = [fidelity_figure(title, seen.rows, key) for title, key in _quantities(seen)]
+        return _status(seen), *figures, _table(seen), button, gr.Timer(active=seen.running)
+
+
+def _quantities(seen: Evaluation) -> list[tuple[str, str]]:
+    return [("Validation loss", "loss"), (str(seen.rows[0].get("measure", "Fidelity")), "fidelity")]
+
+
+def _status(seen: Evaluation) -> str:
+    if seen.running:
+        done = f"{len(seen.rows)} rows so far" if seen.rows else "its first checkpoint is being measured"
+        return f"**Measuring**: {done}."
+    if not seen.rows:
+        word = f" The last attempt said: {seen.word}" if seen.word else ""
+        return f"This run has not been measured yet: press **Measure**.{word}"
+    return f"Measured on {seen.scenes:,} held-out scenes with {seen.sampling_steps} sampling steps."
+
+
+def _table(seen: Evaluation) -> list[list[str]]:
+    return [
+        [
+            f"{row['step']:,}", title_of(row["arm"]), f"{row['loss']:.5f}", _difference(row, "loss", 5),
+            f"{row['fidelity']:.4f}", _difference(row, "fidelity", 4),
+        ]
+        for row in seen.rows
+    ]  # fmt: skip
+
+
+def _difference(row: dict[str, Any], key: str, digits: int) -> str:
+    if f"{key}_difference" not in row:
+        return ""
+    low, high = row[f"{key}_interval"]
+    return f"{row[f'{key}_difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
