@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import app.tabs
 from app.shared import Shared
@@ -18,6 +21,7 @@ from lisa.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 PRIVATE = (".git", "checkpoints", "runs")
+LOCAL = ("127.0.0.1", "localhost")
 HOUR = 3600
 HEADER = """
 <header>
@@ -66,6 +70,26 @@ def build(lab: Lab) -> gr.Blocks:
     return page
 
 
+def host_guard(server_name: str | None, share: bool | None) -> list[Middleware]:
+    """Answer only to this computer's names when only this computer is meant to ask.
+
+    A page elsewhere can point a name of its own at 127.0.0.1 and so read an app without a password (DNS rebinding).
+
+    Args:
+        server_name: address that is listened on; None is Gradio's choice.
+        share: whether there is a public link.
+
+    Returns:
+        The middleware; none where others are meant to ask: a public link, a Space, another address.
+    """
+    address = server_name or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    public = share or os.environ.get("GRADIO_SHARE", "").lower() in ("1", "true") or os.environ.get("SPACE_ID")
+    if public or address not in LOCAL:
+        return []
+    more = [name for name in os.environ.get("LISA_ALLOWED_HOSTS", "").split(",") if name]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, *more])]
+
+
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Serve the page.
 
@@ -86,5 +110,6 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         enable_monitoring=False,
         max_file_size="40mb",
         blocked_paths=[str(ROOT / name) for name in PRIVATE],
+        app_kwargs={"middleware": host_guard(options.get("server_name"), options.get("share"))},
         **options,
     )

@@ -14,7 +14,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app.build import build, launch
+from app.build import build, host_guard, launch
 from app.guard import UNFORESEEN
 from lisa.errors import LisaError
 from tests.app.fake_lab import FakeLab
@@ -275,3 +275,28 @@ def test_private_folders_are_not_served(client):
     for path in (".git/HEAD", "checkpoints/x", "pyproject.toml"):
         full = Path(__file__).resolve().parents[2] / path
         assert httpx.get(f"{client.src}gradio_api/file={full}").status_code in (403, 404)
+
+
+def test_only_this_computers_names_are_answered(client):
+    import httpx
+
+    assert httpx.get(f"{client.src}config").status_code == 200
+    assert httpx.get(f"{client.src}config", headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("address", "share", "environment", "guarded"),
+    [
+        (None, None, {}, True),
+        ("0.0.0.0", None, {}, False),
+        (None, True, {}, False),
+        (None, None, {"SPACE_ID": "a/b"}, False),
+        (None, None, {"GRADIO_SERVER_NAME": "10.0.0.1"}, False),
+    ],
+)
+def test_the_guard_steps_back_where_others_are_meant_to_ask(monkeypatch, address, share, environment, guarded):
+    for name in ("SPACE_ID", "GRADIO_SERVER_NAME", "GRADIO_SHARE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert bool(host_guard(address, share)) == guarded
