@@ -15,6 +15,7 @@ from app.guard import guarded, plain_error
 from app.intake import looks_like_map
 from app.plots import overlay
 from app.shared import Carried, Shared
+from app.tabs._compare_more import More
 from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
@@ -40,6 +41,7 @@ class Compare:
         self._wire_generation()
         self._wire_choices(shared)
         self._wire_close_up()
+        More(self)
 
     def _wire_generation(self) -> None:
         ui = self.ui
@@ -96,14 +98,11 @@ class Compare:
         **values: Any,
     ) -> tuple[Any, ...]:
         """Generate one image with each of two side networks, from the same prompt, condition and noise."""
-        if condition is None:
-            raise LisaError("There is no condition yet: upload a map, or make one on the Condition tab.")
         if random_seed is True:
             values["seed"] = secrets.randbelow(SEED_LIMIT + 1)
-        pair = self._pair(values)
         arms = (left_arm, right_arm)
-        names = ",".join(dict.fromkeys(map(str, arms)))
-        settings = from_dict(GenerateSettings, {**values, "condition": pair.condition, "arms": names})
+        settings = self.settings(condition, arms, values)
+        pair = self._pair(values)
 
         def report(done: int, total: int, what: str) -> None:
             progress((done, total), desc=what, unit="steps")
@@ -112,6 +111,24 @@ class Compare:
         shown = Shown(condition, tuple(results[arm].image for arm in arms))
         words = self._report(settings, pair, list(results.values()))
         return *self._pictures([results[arm] for arm in arms]), words, settings.seed, shown
+
+    def settings(
+        self, condition: Image.Image | None, arms: tuple[str, str], values: dict[str, Any]
+    ) -> GenerateSettings:
+        """What the form asks for.
+
+        Args:
+            condition: the map, which must be there.
+            arms: on the left and on the right.
+            values: of the form's fields.
+
+        Raises:
+            LisaError: if something is missing or wrong.
+        """
+        if condition is None:
+            raise LisaError("There is no condition yet: upload a map, or make one on the Condition tab.")
+        names = ",".join(dict.fromkeys(map(str, arms)))
+        return from_dict(GenerateSettings, {**values, "condition": self._pair(values).condition, "arms": names})
 
     def _pair(self, values: dict[str, Any]) -> PairView:
         """Check the form, and find the pair that it names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import zipfile
 
 import pytest
 from PIL import Image
@@ -177,6 +178,38 @@ def test_earlier_training_steps_and_other_arms_can_be_chosen(page, lab):
     settings = lab.asked[-1][0]
     assert (settings.run, settings.checkpoint, settings.arms) == ("runs/trial", "step-000030", "wide,lisa")
     expect(page.locator(".left .heading")).to_contain_text("Wide")
+
+
+def test_a_grid_changes_one_setting_and_can_be_downloaded(page, lab, tmp_path):
+    page.get_by_role("button", name="A grid over one setting").click()
+    choose(page, re.compile("^Setting"), "Control strength")
+    page.get_by_role("textbox", name=re.compile("^Values")).fill("0, 0.5, 1")
+    page.locator("#draw-grid").click()
+    expect(page.locator("#grid img").nth(5)).to_be_visible()
+    assert [settings.strength for settings, _ in lab.asked] == [0.0, 0.5, 1.0]
+    assert len({settings.seed for settings, _ in lab.asked}) == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("zip")).or_(page.get_by_role("button", name=re.compile("zip"))).click()
+    path = tmp_path / "grid.zip"
+    download.value.save_as(path)
+    with zipfile.ZipFile(path) as pack:
+        names = pack.namelist()
+        assert "condition.png" in names and {"00-baseline.png", "02-lisa.png"} <= set(names) and len(names) == 7
+        pack.extract("02-lisa.png", tmp_path)
+    assert lab.settings_of(tmp_path / "02-lisa.png").strength == 1.0
+
+
+def test_a_blind_pair_tells_its_order_after_the_vote(page, lab):
+    page.get_by_role("button", name=re.compile("^Blind test")).click()
+    for number in (1, 2):
+        page.locator("#blind-new").click()
+        expect(page.locator("#vote-0")).to_be_enabled()
+        assert "was" not in page.locator("#blind-tally").inner_text()
+        page.locator("#vote-2").click()
+        expect(page.locator("#blind-tally")).to_contain_text(f"Neither {number}")
+        expect(page.locator("#blind-tally")).to_contain_text(re.compile("Left was (Baseline|LISA), right was"))
+        expect(page.locator("#vote-0")).to_be_disabled()
+    assert len({settings.seed for settings, _ in lab.asked}) == 2
 
 
 def test_failures_are_one_sentence_and_nothing_is_lost(page, lab):
