@@ -75,6 +75,10 @@ class RunDesk:
         local.sort(key=lambda path: (path / "settings.json").stat().st_mtime, reverse=True)
         return tuple(self._view(path) for path in [*local, *(path for path in paths if path not in local)])
 
+    def active(self) -> str:
+        """The id of a run that a process trains now, the youngest of several; empty if there is none."""
+        return next((view.id for view in self.runs() if view.own and RunFolder(self.root / view.id).is_running()), "")
+
     def _view(self, path: Path) -> RunView:
         settings = RunFolder(path).settings()
         title = f"{path.name}: {settings['condition']}, {settings['arms']}"

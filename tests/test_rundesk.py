@@ -86,6 +86,7 @@ def test_a_run_is_a_process_of_its_own(desk, tmp_path, monkeypatch):
     run = desk.start(settings, "first")
     assert desk.watch(run).progress.alive and desk.free_name("first") == "first-1"
     wait_for(desk, run, lambda p: p.step >= 2)
+    assert desk.active() == run
     with pytest.raises(LisaError, match="already"):
         desk.start(settings, "first")
     with pytest.raises(LisaError, match="running already"):
@@ -96,6 +97,7 @@ def test_a_run_is_a_process_of_its_own(desk, tmp_path, monkeypatch):
     assert set(desk.samples(run, kept.samples[0])[0]) == {"condition", "baseline", "lisa"}
     desk.ask(run, "stop")
     stopped = wait_for(desk, run, lambda p: not p.alive)
+    assert desk.active() == ""
     assert stopped.status == "stopped" and stopped.checkpoints[-1] == stopped.step
     with pytest.raises(LisaError, match="is not running"):
         desk.ask(run, "save")

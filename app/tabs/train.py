@@ -124,10 +124,11 @@ class Train:
         return *values, settings.arms, self.lab.training.free_name(settings.condition)
 
     def refresh(self, run: str | None) -> Any:
-        """List the runs again; keep the one that is watched."""
+        """List the runs again, and watch the one that is being trained, else the same as before."""
         runs = self._runs()
         known = [value for _, value in runs]
-        return gr.update(choices=runs, value=run if run in known else (known[0] if known else None))
+        watched = self.lab.training.active() or (run if run in known else "") or (known[0] if known else None)
+        return gr.update(choices=runs, value=watched)
 
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]

@@ -17,7 +17,7 @@ pytestmark = [
         reason="the embedded models are not there yet: python -m lisa pretrain makes them",
     ),
 ]
-LONG = 300_000  # milliseconds; a training process loads torch first
+LONG = 120_000  # milliseconds; a training process loads torch first
 
 
 def expect(locator):
