@@ -70,9 +70,11 @@ def _trace(
 
 def _dress(figure: go.Figure, deep: bool, panels: int) -> None:
     figure.update_layout(
-        height=460, margin={"l": 8, "r": 8, "t": 36, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
+        height=480, margin={"l": 8, "r": 8, "t": 56, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)", font={"color": _GREY}, clickmode="event+select", dragmode="lasso",
-        uirevision="keep", legend={"orientation": "h", "y": -0.03, "itemsizing": "constant"},
+        uirevision="keep", modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
+        hoverlabel={"bgcolor": "#292524", "font": {"color": "#fafaf9"}, "align": "left"},
+        legend={"orientation": "h", "y": -0.03, "itemsizing": "constant"},
     )  # fmt: skip
     bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "linecolor": _GREY,
             "mirror": True, "title": ""}  # fmt: skip

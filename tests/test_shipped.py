@@ -15,10 +15,16 @@ from lisa.runs import RunFolder
 from lisa.settings import GenerateSettings
 
 SHIPPED = ROOT / "checkpoints"
-pytestmark = pytest.mark.skipif(
-    not (SHIPPED / "scenes-unet" / "unet").exists(),
-    reason="the embedded models are not there yet: python -m lisa pretrain makes them",
-)
+
+
+def needs(part: str) -> pytest.MarkDecorator:
+    """Skip a test until a part of the embedded models is there."""
+    return pytest.mark.skipif(
+        not (SHIPPED / "scenes-unet" / part).exists(),
+        reason=f"scenes-unet/{part} is not there yet: python -m lisa pretrain makes it",
+    )
+
+
 PAIRS = sorted(path.parent for path in SHIPPED.glob("*/*/settings.json"))
 
 
@@ -26,6 +32,7 @@ def files() -> list[Path]:
     return [path for path in SHIPPED.rglob("*") if path.is_file()]
 
 
+@needs("vae")
 def test_sizes_stay_within_the_budget_and_nothing_is_pickled():
     assert files(), "the embedded models are missing"
     assert sum(path.stat().st_size for path in files()) <= 150e6
@@ -42,6 +49,7 @@ def test_every_pair_is_whole_and_has_its_history(pair):
     assert max(row["step"] for row in events) == run.checkpoints()[-1]
 
 
+@needs("vae")
 def test_the_card_records_how_every_part_was_made():
     card = json.loads((SHIPPED / "scenes-unet" / "training.json").read_text())
     parts = {"vae": "vae", "main": "unet", "judge": "judge.safetensors"}
@@ -51,6 +59,7 @@ def test_the_card_records_how_every_part_was_made():
         assert {"settings", "hardware", "hours", "final"} <= set(stage)
 
 
+@needs("vae")
 def test_the_autoencoder_gives_back_held_out_scenes():
     from diffusers import AutoencoderKL
 
@@ -60,7 +69,7 @@ def test_the_autoencoder_gives_back_held_out_scenes():
 
     vae = AutoencoderKL.from_pretrained(SHIPPED / "scenes-unet" / "vae").eval()
     images = np.stack([render_example(split_seed("test", seed)).image for seed in range(16)])
-    assert reconstruction_psnr(vae, images) > 29
+    assert reconstruction_psnr(vae, images) >= 30
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.name)
