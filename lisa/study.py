@@ -12,7 +12,7 @@ from torch import nn
 from lisa.families.base import Family
 from lisa.features import DESIGN, FACTORS, Probe, build_probe, collect_features
 from lisa.metrics import disentangle
-from lisa.metrics.disentangle import Figure
+from lisa.metrics.resampling import Blocks, Figure
 from lisa.projection import nearest, project
 from lisa.settings import FeatureSettings
 
@@ -112,41 +112,15 @@ def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str
     Returns:
         (measure, factor, figure); a factor that does not vary in the probe is left out.
     """
-    gram = disentangle.gram_matrix(features)
-    scenes = probe.factors["scene"]
-    varying = [name for name in FACTORS if len(np.unique(probe.factors[name])) > 1]
-    lines = []
-    for name in varying:
-        share = disentangle.measured(
-            lambda rows, labels: disentangle.variance_share(gram[np.ix_(rows, rows)], labels),
-            probe.factors[name], scenes, seed,
-        )  # fmt: skip
-        lines.append(("variance share", name, share))
-    for name in [name for name in varying if name in _KNOWN]:
-        figure = disentangle.probe_accuracy(gram, probe.factors[name], scenes, seed)
-        lines.append(("probe accuracy", name, figure))
-    silhouette = disentangle.measured(
-        lambda rows, labels: disentangle.silhouette(gram[np.ix_(rows, rows)], labels), scenes, scenes, seed, lowest=-1.0
-    )
-    lines.append(("silhouette", "scene", silhouette))
-    lines += [("linear CKA", name, _alignment(gram, rows, scenes, seed)) for name, rows in _references(probe).items()]
-    return lines + _dci(features, probe, varying, seed)
-
-
-def _references(probe: Probe) -> dict[str, Array]:
-    return {"condition": probe.condition_rows(), "noisy sample": probe.sample_rows()}
-
-
-def _alignment(gram: Array, reference: Array, scenes: Array, seed: int) -> Figure:
-    """Linear CKA to what the rows were computed from; the null pairs each row with the same cell of another scene."""
-    other = disentangle.gram_matrix(reference)
-    return disentangle.measured(
-        lambda rows, partner: disentangle.linear_cka(gram[np.ix_(rows, rows)], other[np.ix_(partner, partner)]),
-        np.arange(len(gram)), scenes, seed, disentangle.other_scenes, lowest=-1.0,
-    )  # fmt: skip
-
-
-def _dci(features: Array, probe: Probe, varying: list[str], seed: int) -> list[tuple[str, str, Figure]]:
-    factors = {name: probe.factors[name] for name in varying if name in _KNOWN and name not in DESIGN[1:3]}
-    value = disentangle.dci(features, factors, probe.factors["scene"], seed)
-    return [("DCI", name, figure) for name, figure in value.items()]
+    gram, blocks = disentangle.gram_matrix(features), Blocks(probe.factors["scene"], seed)
+    codes = {name: np.unique(labels, return_inverse=True)[1] for name, labels in probe.factors.items()}
+    varying = [name for name in FACTORS if codes[name].any()]
+    known = [name for name in varying if name in _KNOWN]
+    lines = [("variance share", name, disentangle.variance_share(gram, codes[name], blocks)) for name in varying]
+    probes = disentangle.Probes(gram, blocks)
+    lines += [("probe accuracy", name, disentangle.probe_accuracy(probes, codes[name])) for name in known]
+    lines.append(("silhouette", "scene", disentangle.silhouette(gram, codes["scene"], blocks)))
+    for name, rows in (("condition", probe.condition_rows()), ("noisy sample", probe.sample_rows())):
+        lines.append(("linear CKA", name, disentangle.linear_cka(gram, disentangle.gram_matrix(rows), blocks)))
+    shown = {name: codes[name] for name in known if name not in DESIGN[1:3]}
+    return lines + [("DCI", name, figure) for name, figure in disentangle.dci(features, shown, blocks).items()]

@@ -17,7 +17,7 @@ pytestmark = [
         reason="the embedded models are not there yet: python -m lisa pretrain makes them",
     ),
 ]
-LONG = 120_000  # milliseconds; a training process loads torch first
+LONG = 60_000  # milliseconds; a training process loads torch first
 
 
 def expect(locator):
@@ -67,10 +67,10 @@ def open_tab(page, name):
 
 
 def test_a_pair_comes_from_the_embedded_models(page):
-    before = page.locator("#left-picture img").get_attribute("src")
     page.get_by_role("button", name="Generate the pair").click()
-    expect(page.locator("#status")).to_contain_text(re.compile("Done in"), timeout=LONG)
-    assert page.locator("#left-picture img").get_attribute("src") != before
+    expect(page.locator("#status")).to_contain_text(re.compile("Done in .* seed 0, 20 steps"), timeout=LONG)
+    shown = [page.locator(f"#{side}-picture img").get_attribute("src") for side in ("left", "right")]
+    assert all("lisa-seed-000000" in source for source in shown) and shown[0] != shown[1]
 
 
 def test_features_are_mapped_pointed_at_and_lassoed(page):
