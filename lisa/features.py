@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -125,8 +126,6 @@ def condition_map(example: SceneExample, name: str) -> Array:
     """The condition image (H, W, 3) uint8 of a scene: exact where the world has one, else an annotator's."""
     if name in example.conditions:
         return example.conditions[name]
-    from PIL import Image
-
     return np.asarray(annotate(Image.fromarray(example.image), annotator_for(name)))
 
 

@@ -111,7 +111,7 @@ class FeaturesPage:
             with gr.Column(min_width=220):
                 self.peek = gr.HTML("", elem_id="features-peek", padding=False)
                 self.row = gr.Number(
-                    None, label="Point", precision=0, minimum=0, info="Click a point, or type its number.",
+                    None, label="Point", precision=0, info="Click a point, or type its number.",
                     elem_id="features-row",
                 )  # fmt: skip
                 self.about = gr.Markdown("", elem_id="features-about")

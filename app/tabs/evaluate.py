@@ -54,8 +54,11 @@ class Evaluate:
             self.steps = controls.Slider(1, 100, 10, step=1, label="Sampling steps", info="Of every image.")
             self.go = gr.Button("Measure", variant="primary", size="lg", elem_id="measure")
         self.status = gr.Markdown("", elem_id="evaluate-status")
+        self.plots = []
         with gr.Row():
-            self.plots = [gr.Plot(show_label=False, elem_id=f"measure-{i}") for i in range(2)]
+            for i in range(2):
+                with gr.Column(min_width=300):
+                    self.plots.append(gr.Plot(show_label=False, elem_id=f"measure-{i}"))
         self.table = gr.Dataframe(
             headers=["Step", "Arm", "Validation loss", "Difference", "Fidelity", "Difference"], interactive=False,
             wrap=True, show_label=False, elem_id="evaluate-table",

@@ -66,7 +66,7 @@ class Train:
         ui = self.ui
         watched = [ui.run, ui.smoothing, ui.log]
         gr.on([ui.run.change, ui.log.input, ui.smoothing.release], guarded(self.look), watched, self._view(), **FREE)
-        ui.timer.tick(guarded(self.tick), watched, self._view(), **FREE, trigger_mode="once")
+        ui.timer.tick(guarded(self.look), watched, self._view(), **FREE, trigger_mode="once")
         shared.page.load(guarded(self.refresh), [ui.run], [ui.run], **FREE).success(
             guarded(self.look), watched, self._view(), **FREE
         )
@@ -133,12 +133,8 @@ class Train:
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]
 
-    def tick(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
-        """Look again; the timer rests when nothing works on the run."""
-        return self.look(run, smoothing, log)
-
     def look(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
-        """Read a run's folder and show it."""
+        """Read a run's folder and show it; the timer rests when nothing works on the run."""
         if not run:
             return (
                 NOTHING,
