@@ -5,8 +5,6 @@ Importing this module loads neither torch nor diffusers; they are loaded by the 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +15,7 @@ from PIL import Image
 
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
 from lisa.files import read_json
+from lisa.memory import Memory
 from lisa.options import check, from_dict
 from lisa.pairs import PairView, find_pair, list_pairs
 from lisa.rundesk import RunDesk
@@ -24,16 +23,12 @@ from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from lisa.families.base import Family
     from lisa.generate import GeneratedImage
     from lisa.scoreview import ScoreView
     from lisa.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
-_FAMILIES_IN_MEMORY = 1
-_SIDES_IN_MEMORY = 8
 Report = Callable[[int, int, str], None]
 
 
@@ -89,12 +84,11 @@ class Lab:
 
     Attributes:
         root: folder that holds ``checkpoints/``, ``assets/`` and ``runs/``.
+        memory: networks that were used last.
     """
 
     root: Path = ROOT
-    _families: OrderedDict[tuple[str, str, str], Family] = field(default_factory=OrderedDict, repr=False)
-    _sides: OrderedDict[tuple[Any, ...], nn.Module] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     @property
     def training(self) -> RunDesk:
@@ -176,11 +170,12 @@ class Lab:
         if not settings.source:
             trained = RunFolder(self.root / pair.id).settings()
             settings = replace(settings, source=trained.get("source", ""), revision=trained.get("revision", ""))
-        with self._lock:
+        with self.memory.lock:
             if progress:
                 progress(0, 1, "loading models")
-            family = self._family(settings)
-            sides = {arm: self._side(family, pair, step, arm) for arm in pair.choose(settings.arms)}
+            family = self.memory.family(settings.family, settings.source, settings.revision)
+            folder = RunFolder(self.root / pair.id).checkpoint_dir(step)
+            sides = {arm: self.memory.side(family, folder / arm) for arm in pair.choose(settings.arms)}
             exact = replace(settings, run=pair.id, checkpoint=f"step-{step:06d}")
             report = (lambda done, total: progress(done, total, "generating")) if progress else None
             return tuple(paired_images(family, sides, condition, exact, report))
@@ -201,12 +196,12 @@ class Lab:
         pair = find_pair(self.pairs(), settings)
         last = pair.step_named(settings.checkpoint)
         arms = pair.choose(settings.arms)
-        training = self._training(pair)
+        run, training = RunFolder(self.root / pair.id), self._training(pair)
         report = (lambda what, done, total: progress(done, total, what)) if progress else None
-        with self._lock:
+        with self.memory.lock:
             family = self._family_of(training)
             sides = {
-                (step, arm): partial(self._side, family, pair, step, arm)
+                (step, arm): partial(self.memory.side, family, run.checkpoint_dir(step) / arm)
                 for step in (pair.steps if settings.walk else (last,))
                 for arm in arms
             }
@@ -231,13 +226,13 @@ class Lab:
         pair = find_pair(self.pairs(), settings)
         step, training = pair.step_named(settings.checkpoint), self._training(pair)
         report = (lambda what, done, total: progress(done, total, what)) if progress else None
-        with self._lock:
+        with self.memory.lock:
             family = self._family_of(training)
             taps = settings.tap_names() or _aligned_taps(family, training)
             sides = {}
             for arm in pair.choose(settings.arms):
-                side = self._side(family, pair, step, arm)
                 folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
+                side = self.memory.side(family, folder)
                 sides[arm] = (side, taps[0], decoder_of(family, side, folder, taps[0], pair.condition, report))
             sample = held_out_sample(family, pair.condition, scene)
             return tuple(score_views(family, sides, sample, settings.timestep_values(), settings.seed))
@@ -246,22 +241,7 @@ class Lab:
         return from_dict(TrainSettings, RunFolder(self.root / pair.id).settings())
 
     def _family_of(self, training: TrainSettings) -> Family:
-        return self._family(
-            GenerateSettings(family=training.family, source=training.source, revision=training.revision)
-        )
-
-    def _family(self, settings: GenerateSettings) -> Family:
-        from lisa.families.base import load_family
-        from lisa.quiet import quiet_libraries
-
-        quiet_libraries()
-        key = (settings.family, settings.source, settings.revision)
-        return _remember(self._families, key, _FAMILIES_IN_MEMORY, lambda: load_family(*key, device=best_device()))
-
-    def _side(self, family: Family, pair: PairView, step: int, arm: str) -> nn.Module:
-        folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
-        key = (family.name, str(folder), folder.stat().st_mtime_ns)
-        return _remember(self._sides, key, _SIDES_IN_MEMORY, lambda: family.load_side(folder))
+        return self.memory.family(training.family, training.source, training.revision)
 
     def save(self, image: GeneratedImage, path: Path) -> None:
         """Write a generated image as a PNG that carries its settings."""
@@ -285,28 +265,9 @@ class Lab:
         return Example(_open(folder / "condition.png"), images, settings)
 
 
-def best_device() -> str:
-    """The device models run on: CUDA, Apple's MPS, or the CPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _open(path: Path) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")
-
-
-def _remember(cache: OrderedDict, key: Any, limit: int, make: Callable[[], Any]) -> Any:
-    """Least-recently-used cache; the old entry goes before the new one comes, so that both need not fit."""
-    if key not in cache:
-        while len(cache) >= limit:
-            cache.popitem(last=False)
-        cache[key] = make()
-    cache.move_to_end(key)
-    return cache[key]
 
 
 def _aligned_taps(family: Family, training: TrainSettings) -> tuple[str, ...]:

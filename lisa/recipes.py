@@ -34,6 +34,12 @@ class PretrainSettings:
     seed: int = option(0, "Seed of weights, data order, noise and timesteps", low=0, high=2**31 - 1)
     precision: str = option("no", "Mixed precision; bf16 pays off for the autoencoder", choices=("no", "bf16", "fp16"))
     caption_dropout: float = option(0.1, "Share of empty captions, for classifier-free guidance", low=0.0, high=1.0)
+    timestep_power: float = option(
+        1.0,
+        "Timesteps are T u^power for uniform u: below 1 they dwell on high noise, where caption and shapes are decided",
+        low=0.1,
+        high=10.0,
+    )
     save_every: int = option(250, "Steps between saved states", unit="steps", low=1, high=1_000_000)
     threads: int = option(0, "CPU threads; 0 leaves the choice to torch", unit="threads", low=0, high=1024)
     resume: bool = option(True, "Go on from the state in the work folder if there is one")

@@ -64,7 +64,7 @@ class MainStage(Stage):
         noise = torch.randn(x0.shape, generator=generator)
         # Stratified timesteps: one per equal slice of the range, which lowers the variance of the gradient.
         slots = torch.arange(len(index)) + torch.rand(len(index), generator=generator)
-        t = (slots / len(index) * self.scheduler.config.num_train_timesteps).long()
+        t = ((slots / len(index)) ** self.settings.timestep_power * self.scheduler.config.num_train_timesteps).long()
         drop = torch.rand(len(index), generator=generator) < self.settings.caption_dropout
         ids = torch.where(drop[:, None], self.empty, self.ids[index])
         x_t = self.scheduler.add_noise(x0, noise, t).to(device)

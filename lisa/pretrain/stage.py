@@ -80,8 +80,8 @@ class Stage:
 
     def _resume(self) -> None:
         state = read_json(self.folder / "state.json")
-        ours, theirs = to_dict(self.settings), state["settings"]
-        for name in ("seed", "batch_size", "scenes", "caption_dropout"):
+        ours, theirs = to_dict(self.settings), {**to_dict(PretrainSettings()), **state["settings"]}
+        for name in ("seed", "batch_size", "scenes", "caption_dropout", "timestep_power"):
             if ours[name] != theirs[name]:
                 raise LisaError(
                     f"The state in {self.folder} was trained with {name} {theirs[name]}, not {ours[name]}: "
