@@ -14,6 +14,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import app.tabs
+from app.endpoints import add_endpoints
+from app.gpu import NO_TRAINING, lend_gpu, on_zero_gpu
 from app.shared import Shared
 from app.theme import STYLE, theme
 from lisa.errors import LisaError
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRIVATE = (".git", "checkpoints", "runs")
 LOCAL = ("127.0.0.1", "localhost")
 HOUR = 3600
+UPLOAD_HERE, UPLOAD_FROM_OTHERS = "1gb", "40mb"  # a file at most: a data set is welcome from this computer only
 HEADER = """
 <header>
   <h1><i class="mark baseline"></i><i class="mark lisa"></i>LISA Lab</h1>
@@ -59,14 +62,18 @@ def build(lab: Lab) -> gr.Blocks:
     Returns:
         The page, not yet served.
     """
+    lab = lend_gpu(lab)
     with gr.Blocks(title="LISA Lab", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         gr.HTML(HEADER, padding=False)
+        if on_zero_gpu():
+            gr.Markdown(NO_TRAINING)
         carried = gr.State(None)
         with gr.Tabs(elem_id="tabs") as tabs:
             shared = Shared(page, tabs, carried)
             for module in find_tabs():
                 with gr.Tab(module.TITLE, id=module.__name__.rpartition(".")[2]):
                     module.build(lab, shared)
+        add_endpoints(lab)
     return page
 
 
@@ -101,6 +108,7 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         What gr.Blocks.launch returns.
     """
     page.queue(max_size=32, default_concurrency_limit=4)
+    guard = host_guard(options.get("server_name"), options.get("share"))
     return page.launch(
         theme=theme(),
         css_paths=[STYLE],
@@ -108,8 +116,8 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         run_history=False,  # would keep every input and output in the visitor's browser
         show_error=False,  # would show raw exceptions; guard.py writes the sentences
         enable_monitoring=False,
-        max_file_size="40mb",
+        max_file_size=UPLOAD_HERE if guard else UPLOAD_FROM_OTHERS,
         blocked_paths=[str(ROOT / name) for name in PRIVATE],
-        app_kwargs={"middleware": host_guard(options.get("server_name"), options.get("share"))},
+        app_kwargs={"middleware": guard},
         **options,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -23,7 +25,7 @@ def plain_error(message: object) -> gr.Error:
 
 
 def guarded(function: F) -> F:
-    """Decorate an event's function so that it can only fail with a sentence.
+    """Decorate an event's function, or generator, so that it can only fail with a sentence.
 
     Args:
         function: what an event calls.
@@ -34,14 +36,25 @@ def guarded(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _plainly(function.__qualname__):
             return function(*args, **kwargs)
-        except gr.Error:
-            raise
-        except LisaError as error:
-            raise plain_error(error) from error
-        except Exception as error:
-            log.exception("%s failed", function.__qualname__)
-            raise plain_error(UNFORESEEN) from error
 
-    return wrapper  # type: ignore[return-value]
+    @functools.wraps(function)
+    def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with _plainly(function.__qualname__):
+            yield from function(*args, **kwargs)
+
+    return generator if inspect.isgeneratorfunction(function) else wrapper  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _plainly(name: str) -> Iterator[None]:
+    try:
+        yield
+    except gr.Error:
+        raise
+    except LisaError as error:
+        raise plain_error(error) from error
+    except Exception as error:
+        log.exception("%s failed", name)
+        raise plain_error(UNFORESEEN) from error

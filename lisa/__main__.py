@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lisa.cli import annotate, evaluate, export, features, generate, info, pretrain, scenes, train
+from lisa.cli import annotate, evaluate, export, features, generate, import_side, info, package, pretrain, scenes, train
 from lisa.errors import LisaError
 
 VERBS = {
@@ -17,6 +17,8 @@ VERBS = {
     "features": features,
     "annotate": annotate,
     "export": export,
+    "import": import_side,
+    "package": package,
     "info": info,
 }
 

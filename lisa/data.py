@@ -1,6 +1,6 @@
 """Training data as cached tensors: latents, condition images and captions.
 
-Two sources: the built-in scenes, and a folder of images in Hugging Face's imagefolder layout. Latents are posterior
+Two sources: the built-in scenes, and whatever ``lisa.datasource`` makes a folder of images. Latents are posterior
 means, computed once and kept in the cache folder under a fingerprint of the autoencoder and the pictures.
 """
 
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from lisa.annotators.base import annotate, annotator_for
 from lisa.checkpoint import kept_tensor
+from lisa.datasource import resolve_data
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.imagefolder import read_imagefolder
 from lisa.pixels import to_pixels
-from lisa.scenes.pool import Pool, cache_folder, load_pool
+from lisa.scenes.pool import Pool, cache_folder, load_pool, people_for
 
 Progress = Callable[[str, int, int], None]
 _ENCODE_BATCH = 16
@@ -65,7 +66,7 @@ def load_data(
 
     Args:
         family: encodes the pictures and sets their size.
-        data: "scenes" for the built-in world, else an imagefolder.
+        data: "scenes" for the built-in world, else a folder, zip or hub data set; see ``resolve_data``.
         condition: condition name; an annotator makes the maps that the source does not have.
         split: "train", "validation" or "test"; a folder without splits keeps every tenth image for validation.
         count: how many samples at most.
@@ -77,7 +78,7 @@ def load_data(
     pictures = (
         scene_pictures(condition_pool(condition, split, count, progress), condition, family.resolution)
         if data == "scenes"
-        else folder_pictures(Path(data), condition, split, count, family.resolution)
+        else folder_pictures(resolve_data(data), condition, split, count, family.resolution)
     )
     latents = _cached_latents(family, pictures.images, progress)
     conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
@@ -85,9 +86,9 @@ def load_data(
 
 
 def condition_pool(condition: str, split: str, count: int, progress: Progress | None = None) -> Pool:
-    """Rendered scenes that show a condition; pose needs a mannequin, since an empty skeleton map teaches nothing."""
+    """Rendered scenes that show a condition."""
     report = (lambda done, total: progress("rendering scenes", done, total)) if progress else None
-    return load_pool(split, count, people=True if condition == "pose" else None, progress=report)
+    return load_pool(split, count, people=people_for(condition), progress=report)
 
 
 def scene_pictures(pool: Pool, condition: str, size: int) -> Pictures:

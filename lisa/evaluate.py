@@ -7,7 +7,7 @@ bootstrap over scenes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lisa.data import TrainingData, condition_pool, encode_images, scene_pictures
-from lisa.errors import LisaError
+from lisa.data import TrainingData, condition_pool, encode_images, folder_pictures, scene_pictures
+from lisa.datasource import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
 from lisa.generate import initial_noise, sample
-from lisa.metrics.fidelity import MEASURES
+from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
 from lisa.runs import EVALUATION_LOCK, RunFolder
-from lisa.scenes.pool import Pool
 from lisa.settings import GenerateSettings, TrainSettings
 
 _BATCH = 32
@@ -36,9 +35,9 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out scenes with everything that the measures need."""
+    """Held-out samples with everything that the measures need."""
 
-    pool: Pool
+    truth: Truth
     data: TrainingData
 
 
@@ -81,44 +80,51 @@ def _evaluate(
     family = load_family(
         training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu"
     )
-    held = _held_out(family, training.condition, count)
-    judge = load_judge(judge_folder) if judge_folder and training.condition != "canny" else Judge()
+    measure = measure_of(training.condition, training.data == "scenes")
+    judge = load_judge(judge_folder) if measure.judged and judge_folder else Judge()
+    held = held_out(family, training.data, training.condition, count)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())
     for number, step in enumerate(todo):
         if report:
             report("checkpoints measured", number, len(todo))
-        rows += _measure_step(run, step, training, family, held, judge, sampling_steps)
-        _store(run.path, count, sampling_steps, rows)
+        rows += _measure_step(run, step, family, held, measure, judge, sampling_steps)
+        _store(run.path, len(held.data), sampling_steps, rows)
     return rows
 
 
-def _held_out(family: Family, condition: str, count: int) -> Held:
-    pool = condition_pool(condition, "test", count)
-    pictures = scene_pictures(pool, condition, family.resolution)
-    conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
-    return Held(
-        pool, TrainingData(encode_images(family, pictures.images), conditions, pictures.captions, pictures.names)
+def held_out(family: Family, data: str, condition: str, count: int) -> Held:
+    """The first held-out samples of a run's data: scenes of the test split, or what a folder keeps back.
+
+    Args:
+        family: encodes the pictures and sets their size.
+        data: "scenes", a folder, zip or hub data set, as in the run's settings.
+        condition: that the run learned.
+        count: how many at most.
+    """
+    pool = condition_pool(condition, "test", count) if data == "scenes" else None
+    pictures = (
+        folder_pictures(resolve_data(data), condition, "test", count, family.resolution)
+        if pool is None
+        else scene_pictures(pool, condition, family.resolution)
     )
+    conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
+    latents = encode_images(family, pictures.images)
+    return Held(Truth(pictures.conditions, pool), TrainingData(latents, conditions, pictures.captions, pictures.names))
 
 
 def _measure_step(
-    run: RunFolder, step: int, training: TrainSettings, family: Family, held: Held, judge: Judge, sampling_steps: int
+    run: RunFolder, step: int, family: Family, held: Held, measure: Measure, judge: Judge, sampling_steps: int
 ) -> list[dict[str, Any]]:
     folder = run.verify_checkpoint(step)
     arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    if training.condition not in MEASURES:
-        raise LisaError(
-            f"There is no fidelity measure for '{training.condition}': choose a run of {', '.join(MEASURES.names())}."
-        )
-    measure = MEASURES.get(training.condition)
     per_scene: dict[str, dict[str, np.ndarray]] = {}
     for arm in arms:
         side = family.load_side(folder / arm)
-        images = generate_held_out(family, side, held, sampling_steps)
+        images = generate_held_out(family, side, held, GenerateSettings(steps=sampling_steps))
         per_scene[arm] = {
             "loss": validation_losses(family, side, held),
-            "fidelity": measure.values(images, held.pool, judge),
+            "fidelity": measure.values(images, held.truth, judge),
         }
     return [_row(step, arm, per_scene, arms[0], measure.name) for arm in arms]
 
@@ -158,14 +164,15 @@ def validation_losses(family: Family, side: nn.Module, held: Held) -> np.ndarray
     return torch.cat(losses).numpy()
 
 
-def generate_held_out(family: Family, side: nn.Module, held: Held, sampling_steps: int) -> np.ndarray:
-    """One image per held-out scene (N, H, W, 3) uint8; scene number i starts from the noise of seed i."""
-    settings = replace(GenerateSettings(), steps=sampling_steps)
+def generate_held_out(family: Family, side: nn.Module, held: Held, settings: GenerateSettings) -> np.ndarray:
+    """One image per held-out scene (N, H, W, 3) uint8; scene i has its own caption and the noise of seed + i."""
     images = []
     for start in range(0, len(held.data), _BATCH):
         part = range(start, min(start + _BATCH, len(held.data)))
-        noise = torch.cat([initial_noise(family, i, family.resolution, family.resolution) for i in part])
-        maps = [Image.fromarray(held.data.conditions[i].permute(1, 2, 0).numpy()) for i in part]
+        noise = torch.cat(
+            [initial_noise(family, settings.seed + i, family.resolution, family.resolution) for i in part]
+        )
+        maps = [Image.fromarray(held.truth.conditions[i]) for i in part]
         images += sample(family, side, maps, [held.data.captions[i] for i in part], noise, settings)
     return np.stack([np.asarray(image) for image in images])
 

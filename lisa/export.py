@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from lisa.errors import LisaError
+from lisa.origin import ORIGIN
 from lisa.runs import RunFolder
 
 _NEEDED_TO_TRAIN_ON = "optimizer.safetensors"
@@ -29,7 +31,7 @@ def export_run(source: Path, target: Path, steps: tuple[int, ...] = ()) -> None:
     if target.exists():
         raise LisaError(f"{target} already exists: choose another folder.")
     copy = RunFolder.create(target, run.settings())
-    for name in ("events.jsonl", "evaluation.json"):
+    for name in ("events.jsonl", "evaluation.json", ORIGIN):
         if (source / name).exists():
             shutil.copy2(source / name, target / name)
     for step in steps or run.checkpoints():
@@ -46,7 +48,25 @@ def _copy_file(source: Path, target: Path) -> None:
     if source.suffix != ".safetensors":
         shutil.copy2(source, target)
         return
-    tensors = {
-        name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(source).items()
-    }
+    save_file(_half(source), target, metadata={"format": "pt"})
+
+
+def join_weights(sources: Iterable[Path], target: Path) -> None:
+    """Write the tensors of several safetensors files, or of one, to a single file, float32 as float16.
+
+    Args:
+        sources: files without a tensor in common.
+        target: the file.
+
+    Raises:
+        LisaError: if a weight is too large for float16.
+    """
+    tensors = {name: value for source in sources for name, value in _half(source).items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise LisaError(f"The weight {name[:80]} is not finite in float16: this network cannot be shared so.")
     save_file(tensors, target, metadata={"format": "pt"})
+
+
+def _half(path: Path) -> dict[str, torch.Tensor]:
+    return {name: value.half() if value.dtype == torch.float32 else value for name, value in load_file(path).items()}

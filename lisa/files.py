@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Fill a folder so that it is seen whole or not at all, also by a second process that fills it at the same time.
+
+    Args:
+        folder: The folder; its parents are made if they do not exist.
+
+    Yields:
+        A temporary folder beside it to write to; it takes the folder's name at the end, or is removed on any error.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{TEMP_PREFIX}{folder.name[:80]}-{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, and its work is as good
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync(folder.parent)
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:

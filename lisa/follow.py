@@ -23,6 +23,7 @@ import numpy as np
 
 from lisa.errors import LisaError
 from lisa.options import options, to_dict
+from lisa.origin import IMPORTED, read_origin
 from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings
 
@@ -38,11 +39,11 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        status: "starting", "preparing", "running", "stopped", "finished", "failed" or "died".
+        status: "starting", "preparing", "running", "stopped", "finished", "failed", "died" or "imported".
         step: finished steps.
         steps: length of the run.
         seconds_per_step: mean of the last steps; 0 before the first.
-        reason: why it failed or died, in a sentence.
+        reason: why it failed or died, or where it was imported from, in a sentence.
         checkpoints: kept training steps.
         samples: steps with preview images.
     """
@@ -150,6 +151,8 @@ def progress(run: RunFolder) -> Progress:
     done = [steps[-1] for (kind, _, _), (steps, _) in _columns(run).items() if kind == "train"]
     if not state and max(done, default=0) >= settings["steps"]:  # a run that was copied without its state
         status, reason = "finished", ""
+    if origin := read_origin(run.path):
+        status, reason = IMPORTED, f"{origin.words} It brought no optimizer state, so it cannot be resumed."
     samples = sorted(int(path.name.removeprefix("step-")) for path in run.samples.glob("step-*"))
     return Progress(
         status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
@@ -173,11 +176,11 @@ def _death(run: RunFolder) -> str:
     return f"Its process ended without saving ({last_words(run.path / LOG)}): resume it from its last checkpoint."
 
 
-def last_words(path: Path) -> str:
-    """The last line of a process's log."""
+def last_words(path: Path, most: int = 200) -> str:
+    """The last line of a process's log, of a longer one the last ``most`` letters."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     spoken = [line.strip() for line in lines if line.strip()]
-    return spoken[-1].rpartition("\r")[2][-200:] if spoken else "it left no word"
+    return spoken[-1].rpartition("\r")[2][-most:] if spoken else "it left no word"
 
 
 def command(settings: TrainSettings, folder: Path) -> list[str]:
@@ -238,12 +241,12 @@ def _spawn(words: list[str], log: Path, root: Path) -> None:
     with log.open("ab") as file:
         subprocess.Popen(  # noqa: S603  (our own interpreter and checked settings)
             [sys.executable, *words], cwd=root, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True, env=_environment(),
+            start_new_session=True, env=environment(),
         )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
-    """This process's, in which the new one finds this package wherever it works."""
+def environment() -> dict[str, str]:
+    """Environment of this process, in which a new one finds this package wherever it works."""
     here = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

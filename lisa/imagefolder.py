@@ -10,9 +10,12 @@ from PIL import Image
 
 from lisa.annotators.images import load_rgb
 from lisa.errors import LisaError
+from lisa.unzip import stays_inside
 
-_IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-_CAPTION_COLUMNS = ("text", "caption", "prompt")
+METADATA = "metadata.jsonl"
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+CAPTION_COLUMNS = ("text", "caption", "prompt")
+HELD_OUT = ("validation", "test")
 _HELD_OUT_EVERY = 10
 
 
@@ -35,6 +38,8 @@ class Row:
         return self._load(self.columns[condition]) if condition in self.columns else None
 
     def _load(self, name: str) -> Image.Image:
+        if not stays_inside(name):
+            raise LisaError(f"{self.folder} names {name[:80]!r}, which lies outside: name files inside the folder.")
         try:
             return load_rgb(self.folder / name)
         except LisaError as error:
@@ -50,46 +55,69 @@ def read_imagefolder(folder: Path, split: str) -> list[Row]:
         split: rows with a ``split`` column are taken by it; otherwise every tenth row is held out, for
             "validation" and "test" alike.
 
+    Returns:
+        The rows; where only one of "validation" and "test" is named, it serves as the other too.
+
+    Raises:
+        LisaError: if the folder or its metadata cannot be read.
+    """
+    return split_rows(read_rows(folder), split)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """List all rows of a folder in a fixed order.
+
+    Args:
+        folder: as for ``read_imagefolder``.
+
+    Returns:
+        The rows of all splits.
+
     Raises:
         LisaError: if the folder or its metadata cannot be read.
     """
     if not folder.is_dir():
         raise LisaError(f"The data folder {folder} does not exist: give a folder of images, or 'scenes'.")
-    metadata = folder / "metadata.jsonl"
-    rows = _described_rows(metadata) if metadata.exists() else _plain_rows(folder)
-    if any(row.split for row in rows):
-        return [row for row in rows if row.split == split]
+    metadata = folder / METADATA
+    return _described_rows(metadata) if metadata.exists() else _plain_rows(folder)
+
+
+def split_rows(rows: list[Row], split: str) -> list[Row]:
+    """Take the rows of one split; see ``read_imagefolder``."""
     held_out = split != "train"
+    if any(row.split for row in rows):
+        named = [row for row in rows if row.split == split]
+        return named or [row for row in rows if held_out and row.split in HELD_OUT]
     return [row for i, row in enumerate(rows) if (i % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1) == held_out]
 
 
 def _plain_rows(folder: Path) -> list[Row]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_ENDINGS)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS)
     return [Row(folder, str(path.relative_to(folder))) for path in files]
 
 
 def _described_rows(metadata: Path) -> list[Row]:
-    rows = []
-    for number, line in enumerate(metadata.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            rows.append(_parse_row(metadata, number, line))
-    return rows
+    try:
+        lines = metadata.read_text(encoding="utf-8").split("\n")  # a caption may hold other line breaks
+    except (OSError, UnicodeError) as error:
+        raise LisaError(f"{metadata} cannot be read as UTF-8 text: save it as such.") from error
+    return [_parse_row(metadata, number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _parse_row(metadata: Path, number: int, line: str) -> Row:
     try:
         entry = json.loads(line)
         name = entry["file_name"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LisaError(
             f"{metadata}, line {number}, is not a JSON object with a file_name: mend or remove it."
         ) from error
-    caption = next((str(entry[c]) for c in _CAPTION_COLUMNS if entry.get(c)), "")
+    caption = next((str(entry[c]) for c in CAPTION_COLUMNS if entry.get(c)), "")
     columns = {
         key.removesuffix("_file_name"): value for key, value in entry.items() if key != "file_name" and _is_image(value)
     }
-    return Row(metadata.parent, str(name), caption, str(entry.get("split", "")), columns)
+    return Row(metadata.parent, str(name), caption, str(entry.get("split") or ""), columns)
 
 
 def _is_image(value: object) -> bool:
-    return isinstance(value, str) and Path(value).suffix.lower() in _IMAGE_ENDINGS
+    return isinstance(value, str) and Path(value).suffix.lower() in IMAGE_ENDINGS

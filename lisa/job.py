@@ -50,7 +50,7 @@ class Job:
     def __init__(self, settings: TrainSettings, folder: Path, report: Report | None = None) -> None:
         self.settings, self.report = settings, report
         self.run = _open_or_create(settings, folder)
-        self.accelerator = _accelerator(settings)
+        self.accelerator = accelerator_for(settings)
         self.stop_asked = False
 
     @property
@@ -185,8 +185,18 @@ class Job:
             )
 
 
-def _accelerator(settings: TrainSettings) -> Accelerator:
-    """Device and precision of the settings; "auto" takes what accelerate finds, or what its launcher says."""
+def accelerator_for(settings: TrainSettings) -> Accelerator:
+    """Set up the device and precision of a run.
+
+    Args:
+        settings: of the run; the device "auto" is what accelerate finds, or what its launcher says.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        LisaError: if there is no such device here.
+    """
     kind, _, number = settings.device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps"):
         raise LisaError(f"The device is {settings.device[:40]!r}: use auto, cpu, cuda, cuda:1 or mps.")

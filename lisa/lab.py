@@ -16,6 +16,7 @@ from PIL import Image
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
 from lisa.files import read_json
 from lisa.memory import Memory
+from lisa.modeldesk import ModelDesk
 from lisa.options import check, from_dict
 from lisa.pairs import PairView, find_pair, list_pairs
 from lisa.rundesk import RunDesk
@@ -25,6 +26,7 @@ from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, Train
 if TYPE_CHECKING:
     from lisa.families.base import Family
     from lisa.generate import GeneratedImage
+    from lisa.roundtrip import RoundTrips
     from lisa.scoreview import ScoreView
     from lisa.study import Study
 
@@ -94,6 +96,11 @@ class Lab:
     def training(self) -> RunDesk:
         """Start, follow and steer runs."""
         return RunDesk(self.root)
+
+    @property
+    def models(self) -> ModelDesk:
+        """List networks, import side networks and share them."""
+        return ModelDesk(self.root)
 
     def families(self) -> tuple[FamilyView, ...]:
         """List every family, those that cannot be used here with the reason."""
@@ -236,6 +243,30 @@ class Lab:
                 sides[arm] = (side, taps[0], decoder_of(family, side, folder, taps[0], pair.condition, report))
             sample = held_out_sample(family, pair.condition, scene)
             return tuple(score_views(family, sides, sample, settings.timestep_values(), settings.seed))
+
+    def round_trips(self, settings: GenerateSettings, progress: Report | None = None) -> RoundTrips:
+        """Draw held-out scenes from their conditions and read those back; see ``lisa.roundtrip``.
+
+        Args:
+            settings: run, checkpoint, arms, sampling steps, guidance and strength; ``count`` is the number of scenes.
+            progress: called with (done, in all, what is being done).
+
+        Raises:
+            LisaError: if a name, checkpoint or value does not exist or is out of range.
+        """
+        from lisa.roundtrip import round_trips
+
+        settings = check(settings)
+        pair = find_pair(self.pairs(), settings)
+        folder = RunFolder(self.root / pair.id).checkpoint_dir(pair.step_named(settings.checkpoint))
+        report = (lambda what, done, total: progress(done, total, what)) if progress else None
+        training = self._training(pair)
+        with self.memory.lock:
+            family = self._family_of(training)
+            sides = {arm: self.memory.side(family, folder / arm) for arm in pair.choose(settings.arms)}
+            exact = replace(settings, condition=pair.condition)
+            judge = self.root / "checkpoints" / "scenes-unet"
+            return round_trips(family, sides, training.data, exact, judge, report)
 
     def _training(self, pair: PairView) -> TrainSettings:
         return from_dict(TrainSettings, RunFolder(self.root / pair.id).settings())

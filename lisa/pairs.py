@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lisa.errors import LisaError
+from lisa.origin import IMPORTED, read_origin
 from lisa.rundesk import run_folders
 from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings
@@ -62,14 +63,13 @@ def _pair(root: Path, path: Path) -> PairView | None:
     settings = run.settings()
     arms = tuple(sorted(p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()))
     relative = path.relative_to(root)
-    title = f"{settings['condition']}, {steps[-1]} steps" + (
-        "" if relative.parts[0] == "checkpoints" else f" ({path.name})"
-    )
+    learned = IMPORTED if read_origin(path) else f"{steps[-1]} steps"
+    title = f"{settings['condition']}, {learned}" + ("" if relative.parts[0] == "checkpoints" else f" ({path.name})")
     return PairView(str(relative), title, settings["family"], settings["condition"], arms, steps)
 
 
 def find_pair(pairs: Sequence[PairView], settings: GenerateSettings | FeatureSettings) -> PairView:
-    """The pair that settings name by their run, else the first of their family and condition.
+    """The pair that settings name by their run, else the first of their family and condition, with their arms if any.
 
     Raises:
         LisaError: if there is none.
@@ -84,7 +84,8 @@ def find_pair(pairs: Sequence[PairView], settings: GenerateSettings | FeatureSet
             f"There is no side network for {settings.family} with the condition {settings.condition[:40]!r}: "
             f"train one with 'python -m lisa train'{f', or choose of {known}' if known else ''}."
         )
-    return fitting[0]
+    wanted = {arm.strip() for arm in settings.arms.split(",")}
+    return next((pair for pair in fitting if wanted <= set(pair.arms)), fitting[0])
 
 
 def _named(pairs: Sequence[PairView], settings: GenerateSettings | FeatureSettings) -> PairView:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -15,8 +16,13 @@ from lisa import follow
 from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.options import check, from_dict
+from lisa.origin import IMPORTED, read_origin
 from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings, parse_arms
+
+if TYPE_CHECKING:
+    from lisa.datacheck import DataReport
+    from lisa.plan import Plan
 
 _STARTING = 30.0  # seconds in which a new process need not own its lock yet
 _RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -58,6 +64,13 @@ def run_folders(root: Path) -> list[Path]:
     return shipped + sorted(path.parent for path in (root / "runs").glob("*/settings.json"))
 
 
+def own_folder(root: Path, name: str) -> Path:
+    """The folder of the user's own run of that name, whether or not there is one; a LisaError if it cannot be."""
+    if not _RUN_NAME.fullmatch(name):
+        raise LisaError(f"The name {name[:80]!r} must be 1 to 64 of a-z, 0-9, . _ and - (a letter or digit first).")
+    return root / "runs" / name
+
+
 @dataclass(frozen=True)
 class RunDesk:
     """All runs under one root.
@@ -81,7 +94,8 @@ class RunDesk:
 
     def _view(self, path: Path) -> RunView:
         settings = RunFolder(path).settings()
-        title = f"{path.name}: {settings['condition']}, {settings['arms']}"
+        arms = IMPORTED if read_origin(path) else settings["arms"]
+        title = f"{path.name}: {settings['condition']}, {arms}"
         return RunView(str(path.relative_to(self.root)), title, path.is_relative_to(self.root / "runs"))
 
     def start(self, settings: TrainSettings, name: str) -> str:
@@ -98,9 +112,7 @@ class RunDesk:
             LisaError: if a setting or the name is wrong, or there is a run of that name.
         """
         settings = check(settings)
-        if not _RUN_NAME.fullmatch(name):
-            raise LisaError(f"The name {name[:80]!r} must be 1 to 64 of a-z, 0-9, . _ and - (a letter or digit first).")
-        folder = self.root / "runs" / name
+        folder = own_folder(self.root, name)
         if folder.exists():
             raise LisaError(f"There is a run {name} already: resume it, or choose another name.")
         follow.start(settings, folder, self.root)
@@ -117,9 +129,55 @@ class RunDesk:
             number += 1
         return f"{stem}-{number}"
 
+    def conditions(self) -> tuple[str, ...]:
+        """List the conditions that can be learnt here; see ``lisa.datacheck``."""
+        from lisa.datacheck import trainable_conditions
+
+        return trainable_conditions()
+
+    def add_data(self, path: str | Path) -> str:
+        """Unpack a .zip of images into the cache.
+
+        Args:
+            path: the zip.
+
+        Returns:
+            The folder, for the setting ``data``.
+
+        Raises:
+            LisaError: if it is damaged, too large, unsafe or without an image; see ``lisa.datasource``.
+        """
+        from lisa.datasource import unpack_zip
+
+        return str(unpack_zip(Path(path)))
+
+    def count_data(self, data: str, condition: str) -> DataReport:
+        """Count the rows of training data, without opening a picture; see ``lisa.datacheck``."""
+        from lisa.datacheck import check_data
+
+        return check_data(data, condition, samples=0, resolution=0, look=0)
+
+    def plan(self, settings: TrainSettings) -> Iterator[Plan]:
+        """Find out what a run would be: its data, time and memory, in a process of its own; see ``lisa.plan``.
+
+        Args:
+            settings: what would be trained.
+
+        Yields:
+            What is known so far; the last plan is the whole one.
+
+        Raises:
+            LisaError: if a setting is wrong.
+        """
+        from lisa.plan import make_plan
+
+        yield from make_plan(check(settings), self.root)
+
     def resume(self, run: str) -> None:
         """Go on with a run from its last checkpoint."""
         folder = self._own(run)
+        if origin := read_origin(folder.path):
+            raise LisaError(f"{origin.words} It brought no optimizer state: start a new run instead.")
         follow.start(from_dict(TrainSettings, folder.settings()), folder.path, self.root)
 
     def ask(self, run: str, what: str) -> None:

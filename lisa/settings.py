@@ -144,7 +144,11 @@ class TrainSettings:
     )
     source: str = option("", "Hub id or folder of the main network; empty takes the family's", label="Source")
     revision: str = option("", "Revision of the hub repository", expert=True, label="Revision")
-    data: str = option("scenes", "The built-in world (scenes) or an imagefolder data set", label="Data")
+    data: str = option(
+        "scenes",
+        "The built-in world (scenes), a folder or .zip of images, or a hub data set such as owner/name@revision",
+        label="Data",
+    )
     samples: int = option(
         2048, "Samples taken from the data", unit="samples", low=1, high=10_000_000, step=256, label="Samples"
     )

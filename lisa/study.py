@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -13,6 +15,7 @@ from lisa.families.base import Family
 from lisa.features import DESIGN, FACTORS, Probe, build_probe, collect_features
 from lisa.metrics import disentangle
 from lisa.metrics.resampling import Blocks, Figure
+from lisa.options import to_dict
 from lisa.projection import nearest, project
 from lisa.settings import FeatureSettings
 
@@ -33,6 +36,11 @@ class Row:
     factor: str
     figure: Figure
 
+    def plain(self) -> dict[str, Any]:
+        """The line as JSON can say it, which knows no NaN."""
+        figure = {name: None if math.isnan(value) else value for name, value in vars(self.figure).items()}
+        return {**vars(self), "figure": figure}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -51,6 +59,16 @@ class Study:
     features: dict[tuple[int, str, str], Array]
     points: dict[tuple[int, str, str], Array]
     table: tuple[Row, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """All but features and pictures, as JSON can say it: settings, factors of the rows, points, table."""
+        points = [
+            {"step": step, "arm": arm, "tap": tap, "points": rows.tolist()}
+            for (step, arm, tap), rows in self.points.items()
+        ]
+        factors = {name: labels.tolist() for name, labels in self.probe.factors.items()}
+        table = [row.plain() for row in self.table]
+        return {"settings": to_dict(self.settings), "factors": factors, "points": points, "table": table}
 
     def neighbors(self, key: tuple[int, str, str], row: int, count: int) -> Array:
         """The rows of other scenes that are nearest to one in the full feature space: (count,) row numbers."""

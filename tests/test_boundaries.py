@@ -26,18 +26,23 @@ ROWS = (
         "quiet",
         "glossary",
         "follow",
-        "rundesk",
-        "pairs",
+        "origin",
+        "unzip",
+        "hub",
+        "sidesource",
     },
     {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
     {"families", "annotators", "scenes"},
-    {"checkpoint", "objective", "data", "imagefolder", "metrics"},
-    {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "export", "job"},
-    {"memory"},
+    {"checkpoint", "objective", "data", "datasource", "hubdata", "imagefolder", "metrics"},
+    {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}
+    | {"datacheck", "plan", "estimate", "export", "job", "modelcard"},
+    {"memory", "rundesk", "pairs", "inventory", "modeldesk"},
     {"lab", "cli"},
     {"__main__"},
 )
 TORCH_FREE = (ROWS[0] - {"quiet"}) | {"lab", "memory"}
+TORCH_FREE |= {"datasource", "hubdata", "imagefolder", "datacheck", "plan", "rundesk", "pairs"}
+TORCH_FREE |= {"inventory", "modelcard", "modeldesk"}
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "umap")
 
 

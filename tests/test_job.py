@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,9 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
 
+from lisa.data import load_data
 from lisa.errors import LisaError
+from lisa.evaluate import held_out
 from lisa.export import export_run
 from lisa.job import Job
 from lisa.runs import RunFolder
@@ -126,3 +129,13 @@ def test_export_keeps_what_ships_and_nothing_else(settings, tmp_path):
     assert shipped.events() == RunFolder.open(tmp_path / "run").events()
     with pytest.raises(LisaError, match="already exists"):
         export_run(tmp_path / "run", tmp_path / "shipped")
+
+
+def test_a_zip_gives_the_samples_of_its_folder(settings, data, tmp_path):
+    """To training, to validation and to the measures after it."""
+    family, path = tiny.cached_family(KIND), shutil.make_archive(str(tmp_path / "zipped"), "zip", data)
+    for split in ("train", "validation"):
+        ours, theirs = (load_data(family, source, "canny", split, 4) for source in (path, str(data)))
+        assert ours.names == theirs.names and ours.captions == theirs.captions and len(ours) > 0
+        assert torch.equal(ours.latents, theirs.latents) and torch.equal(ours.conditions, theirs.conditions)
+    assert held_out(family, path, "canny", 4).data.names == held_out(family, str(data), "canny", 4).data.names

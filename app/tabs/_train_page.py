@@ -13,11 +13,12 @@ from lisa.settings import LisaSettings, TrainSettings
 
 SIMPLE = ("condition", "steps", "batch_size", "learning_rate", "samples", "seed")
 EXPERT = (
-    "data", "family", "source", "accumulation", "warmup_steps", "clip_norm", "weight_decay", "precision",
+    "family", "source", "accumulation", "warmup_steps", "clip_norm", "weight_decay", "precision",
     "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every", "previews",
     "device",
 )  # fmt: skip
 KNOBS = ("weight", "schedule", "schedule_steps", "width", "distance", "timestep_weighting")
+UPLOAD = "A .zip on this computer can also be named by its path, and must where it is too large to upload."
 EVERY = 1.5  # seconds between looks at a run
 NOTHING = "There is no run yet: choose what to train on the left and press **Start**."
 
@@ -35,16 +36,21 @@ class TrainPage:
         runs = lab.training.runs()
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
-                self._draw_form(_usual(lab))
+                self._draw_form(_usual(lab), lab.training.conditions())
             with gr.Column(min_width=320, scale=3):
                 self._draw_run(runs)
 
-    def _draw_form(self, lisa: LisaSettings) -> None:
+    def _draw_form(self, lisa: LisaSettings, conditions: tuple[str, ...]) -> None:
         gr.Markdown("### A new run")
         self.name = gr.Textbox(label="Name", info="Of the run's folder.", value="", placeholder="first", max_lines=1)
+        self._field("data", max_lines=1)
+        self.upload = gr.UploadButton("Upload a .zip of images", file_types=[".zip"], size="sm", elem_id="train-upload")
+        self.about_data = gr.Markdown(UPLOAD, elem_id="train-data")
+        # A data set may bring maps of its own, whose name no annotator knows.
+        more = {"condition": {"choices": list(conditions), "allow_custom_value": True}}
         for first, second in zip(SIMPLE[::2], SIMPLE[1::2], strict=True):
             with gr.Row():
-                self._field(first)
+                self._field(first, **more.get(first, {}))
                 self._field(second)
         with gr.Accordion("LISA", open=True):
             gr.Markdown("A plain **baseline** and **LISA** are trained side by side on the same data and noise.")
@@ -69,9 +75,7 @@ class TrainPage:
             self.start = gr.Button("Start", variant="primary", size="lg", elem_id="start")
 
     def _field(self, name: str, **details: Any) -> None:
-        choices = {"condition": ["canny", "depth", "segmentation", "pose"]}.get(name)
-        more = {"choices": choices} if choices else {}
-        self.fields[name] = controls.control(TrainSettings, name, min_width=120, **more, **details)
+        self.fields[name] = controls.control(TrainSettings, name, min_width=120, **details)
 
     def _knob(self, name: str, **details: Any) -> None:
         self.knobs[name] = controls.control(LisaSettings, name, **details)

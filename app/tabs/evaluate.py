@@ -11,6 +11,7 @@ from app.curves import fidelity_figure
 from app.guard import guarded
 from app.shared import Shared
 from app.tabs._compare_page import title_of
+from app.tabs._round_trip import RoundTripSection
 from lisa.lab import Lab
 from lisa.options import Option, check_value
 from lisa.rundesk import Evaluation
@@ -65,18 +66,19 @@ class Evaluate:
         )  # fmt: skip
         with gr.Accordion("What is measured", open=False):
             gr.Markdown(ABOUT)
+        self.round_trip = RoundTripSection(self.lab, self.run)
         self.timer = gr.Timer(EVERY, active=False)
 
     def _wire(self, shared: Shared) -> None:
         view = [self.status, *self.plots, self.table, self.go, self.timer]
         self.go.click(
-            guarded(self.measure), [self.run, self.count, self.steps], [self.timer], api_name="evaluate",
+            guarded(self.measure), [self.run, self.count, self.steps], [self.timer], api_visibility="private",
             concurrency_id="runs", concurrency_limit=1,
         )  # fmt: skip
         gr.on([self.run.change, self.timer.tick], guarded(self.look), [self.run], view, **FREE)
-        shared.page.load(guarded(self.refresh), [self.run], [self.run], **FREE).success(
-            guarded(self.look), [self.run], view, **FREE
-        )
+        loaded = shared.page.load(guarded(self.refresh), [self.run], [self.run], **FREE)
+        loaded.success(guarded(self.look), [self.run], view, **FREE)
+        loaded.success(guarded(self.round_trip.choose), [self.run], [self.round_trip.step], **FREE)
 
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]

@@ -49,7 +49,7 @@ class Features:
             None,
             [ui.study, ui.color, ui.tap, ui.step, ui.status, ui.peek],
             inputs_kwargs=ui.fields,
-            api_name="features",
+            api_visibility="private",
             concurrency_id="gpu",
             concurrency_limit=1,
             show_progress_on=[ui.plot, ui.table],
@@ -218,9 +218,7 @@ def _table(study: Any, step: int, tap: str, arms: list[str]) -> list[list[str]]:
     for (measure, factor), figures in cells.items():
         chance = max(figure.null for figure in figures.values())
         values = [_cell(figures[arm]) for arm in arms[:2]]
-        lines.append(
-            [measure, factor, *values, *[""] * (2 - len(values)), "" if math.isnan(chance) else f"{chance:.3f}"]
-        )
+        lines.append([measure, factor, *values, "" if math.isnan(chance) else f"{chance:.3f}"])
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,8 @@ from app.guard import guarded
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._train_page import KNOBS, NOTHING, TrainPage
+from app.tabs._train_plan import counted_words, duration, plan_words
+from lisa.errors import LisaError
 from lisa.lab import Lab
 from lisa.options import from_dict
 from lisa.rundesk import Watch
@@ -55,7 +58,14 @@ class Train:
     def _wire_form(self) -> None:
         ui = self.ui
         form = [ui.name, ui.taps, ui.arms, *ui.knobs.values()]
-        ui.check.click(guarded(self.plan), form, [ui.plan], inputs_kwargs=ui.fields, **QUIET)
+        ui.check.click(
+            guarded(self.plan), form, [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan", concurrency_limit=1,
+            **QUIET,
+        )  # fmt: skip
+        ui.upload.upload(
+            guarded(self.add_data), [ui.upload, ui.fields["condition"]], [ui.fields["data"], ui.about_data],
+            show_progress_on=[ui.about_data], api_visibility="private",
+        )  # fmt: skip
         ui.start.click(
             guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_name="train",
             concurrency_id="runs", concurrency_limit=1,
@@ -89,10 +99,21 @@ class Train:
         controls.check_form(TrainSettings, values)
         return from_dict(TrainSettings, {**values, "arms": (arms or "").strip() or _two_arms(taps or "", knobs)})
 
-    def plan(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> str:
-        """Say which command would run, without running it."""
+    def plan(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
+        """Say which command would run, without running it, then on which data, for how long and in which memory."""
         settings = self._settings(taps, arms, knobs, values)
-        return f"This will run:\n```bash\n{self.lab.training.command(settings, name or 'first')}\n```"
+        desk = self.lab.training
+        command = desk.command(settings, (name or "").strip() or desk.free_name(settings.condition))
+        yield plan_words(command, settings)
+        for plan in desk.plan(settings):
+            yield plan_words(command, settings, plan, beside=desk.active())
+
+    def add_data(self, path: str | None, condition: str) -> tuple[Any, ...]:
+        """Unpack an uploaded zip, and take its folder as the data."""
+        if not path:
+            raise LisaError("There is no file yet: choose a .zip of images.")
+        folder = self.lab.training.add_data(path)
+        return folder, counted_words(self.lab.training.count_data(folder, condition or ""))
 
     def start(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> tuple[Any, ...]:
         """Start a run in a process of its own."""
@@ -182,19 +203,15 @@ def _two_arms(taps: str, knobs: tuple[Any, ...]) -> str:
 
 def _status(watch: Watch) -> str:
     p = watch.progress
+    if p.status == "imported":
+        return f"**This side network was not trained here.** {p.reason}"
     words = f"**The run {WORDS[p.status]}**: step {p.step:,} of {p.steps:,}"
     if p.seconds_per_step and p.alive:
-        words += f", {1 / p.seconds_per_step:.1f} steps/s, {_duration(p.remaining)} to go"
+        words += f", {1 / p.seconds_per_step:.1f} steps/s, {duration(p.remaining)} to go"
     if p.reason:
         words += f". {p.reason}"
     kept = f" Kept checkpoints: {', '.join(f'{step:,}' for step in p.checkpoints)}." if p.checkpoints else ""
     return f"{words}.{kept}".replace("..", ".")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _answer(watch: Watch) -> str:

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out / "settings.json", to_dict(study.settings))
-        write_atomically(arguments.out / "table.json", json.dumps([_plain(row) for row in study.table]).encode())
+        write_atomically(arguments.out / "table.json", json.dumps([row.plain() for row in study.table]).encode())
         _write_points(study, arguments.out / "points.csv")
 
 
@@ -52,11 +52,6 @@ def markdown(table) -> list[str]:
             f"| {figure.low:.3f} to {figure.high:.3f} | {null} |"
         )
     return lines
-
-
-def _plain(row) -> dict:
-    figure = {name: value if value == value else None for name, value in vars(row.figure).items()}
-    return {**vars(row), "figure": figure}
 
 
 def _write_points(study, path: Path) -> None:

@@ -1,11 +1,15 @@
-"""``python -m lisa train``: train arms in lockstep, with a run folder."""
+"""``python -m lisa train``: train arms in lockstep, with a run folder; or say beforehand what that will take."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from lisa.cli.common import bars, print_settings
+from lisa.errors import LisaError
 from lisa.options import check
 from lisa.settings import TrainSettings, from_arguments
 from lisa.settings import add_arguments as add_settings
@@ -17,9 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's flags."""
     add_settings(parser, TrainSettings)
     parser.add_argument(
-        "--run", "--folder", dest="folder", type=Path, required=True, help="run folder; an existing one is resumed"
+        "--run", "--folder", dest="folder", type=Path, help="run folder; an existing one is resumed (needed to train)"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print a report on the data and then the run's time and memory, one JSON object a line, and stop",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -27,14 +36,22 @@ def run(arguments: argparse.Namespace) -> None:
     settings = check(from_arguments(TrainSettings, arguments))
     if arguments.dry_run:
         print_settings(settings)
-        return
+    elif arguments.estimate:
+        _print_estimate(settings)
+    elif arguments.folder is None:
+        raise LisaError("Training needs a folder for the run: give --run FOLDER, such as runs/first.")
+    else:
+        _train(settings, arguments.folder)
+
+
+def _train(settings: TrainSettings, folder: Path) -> None:
     from tqdm.auto import tqdm
 
     from lisa.job import Job
     from lisa.quiet import quiet_libraries
 
     quiet_libraries()
-    job = Job(settings, arguments.folder, bars())
+    job = Job(settings, folder, bars())
     with tqdm(total=settings.steps, unit="step", disable=not job.writer) as bar:
         for record in job.records():
             bar.update(record.step - bar.n)
@@ -44,4 +61,26 @@ def run(arguments: argparse.Namespace) -> None:
                 )
             )
     if job.writer:
-        print(f"{job.run.read_state()['status']} at step {job.run.read_state()['step']}: {arguments.folder}")
+        print(f"{job.run.read_state()['status']} at step {job.run.read_state()['step']}: {folder}")
+
+
+def _print_estimate(settings: TrainSettings) -> None:
+    """Print each part as soon as it is known: the data can be mended while the networks still load."""
+    from lisa.datacheck import check_data
+    from lisa.families.base import FAMILIES
+
+    resolution = FAMILIES.get(settings.family).resolution
+    _tell("reading the data", 0, 1)
+    report = check_data(settings.data, settings.condition, settings.samples, resolution, report=_tell)
+    print(json.dumps({"data": asdict(report)}), flush=True)
+    _tell("loading libraries", 0, 1)
+
+    from lisa.estimate import estimate
+    from lisa.quiet import quiet_libraries
+
+    quiet_libraries()
+    print(json.dumps({"estimate": asdict(estimate(settings, _tell))}), flush=True)
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    print(f"{what}: {done:,} of {total:,}" if total > 1 else what, file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_PIPELINE = "model_index.json"
 # What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
 _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
 
@@ -38,8 +39,18 @@ def missing(source: str, revision: str, parts: Iterable[str]) -> str:
         return f"There is no folder {source}."
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(source, "model_index.json", revision=revision or None)
+    found = try_to_load_from_cache(source, _PIPELINE, revision=revision or None)
     return "" if isinstance(found, str) else f"{source} is not on this machine."
+
+
+def cached_folder(source: str, revision: str = "") -> Path | None:
+    """Find where a pipeline lies: the source itself if it is a folder, else the hub's cache; None if in neither."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source, _PIPELINE, revision=revision or None) if _HUB_ID.fullmatch(source) else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def is_folder(source: str, revision: str = "") -> bool:
@@ -112,6 +123,33 @@ def _default_dtype_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def load_config(cls: Any, source: str, revision: str = "", part: str = "") -> dict[str, Any]:
+    """Read the config of a network without its weights.
+
+    Args:
+        cls: The diffusers class it must be of.
+        source: Folder or hub id.
+        revision: Revision of a hub repository.
+        part: Subfolder; empty for the source itself.
+
+    Returns:
+        The config as it is stored; what it leaves out has the class's defaults.
+
+    Raises:
+        LisaError: If it is missing, damaged or of another class.
+    """
+    local = is_folder(source, revision)
+    place = f"{source}/{part}" if part else source
+    try:
+        config = cls.load_config(source, revision=revision or None, **({"subfolder": part} if part else {}))
+        _check_class(cls, config, place)
+    except LisaError:
+        raise
+    except _LOAD_ERRORS as error:
+        raise LisaError(_failure(cls, place, local)) from error
+    return config
 
 
 def _check_class(cls: Any, config: dict[str, Any], place: str) -> None:

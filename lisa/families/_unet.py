@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lisa.errors import LisaError, unknown_name
+from lisa.families._fit import check_fit
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import Family, FamilySpec, Prediction
@@ -36,8 +37,6 @@ _PARTS = {
     "scheduler": DDPMScheduler,
 }
 _STATES = "states"
-# What a side network must have in common with its main network for its features to be added.
-_COMMON = ("in_channels", "block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim")
 
 
 class UNetFamily(Family):
@@ -118,16 +117,7 @@ class UNetFamily(Family):
     def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:
         """Load a ControlNet; as Family.load_side."""
         side = load_part(ControlNetModel, str(source), revision, dtype=self.dtype)
-        for name in _COMMON:
-            seen, wanted = _plain(side.config[name]), _plain(self.main.config[name])
-            if seen != wanted:
-                raise LisaError(f"{source} does not fit {self.name}: its {name} is {seen}, but must be {wanted}.")
-        factor = 2 ** (len(side.config.conditioning_embedding_out_channels) - 1)
-        if factor != self.downscale:
-            raise LisaError(
-                f"{source} does not fit {self.name}: it reads conditions {factor} times the latents' size, "
-                f"but must read {self.downscale} times."
-            )
+        check_fit(side.config, self.main.config, self.downscale, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -298,8 +288,3 @@ def _check_parts(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: C
                 f"This pipeline does not fit itself: the unet's {name} is {unet.config[name]}, "
                 f"but the {other} is {wanted}."
             )
-
-
-def _plain(value: Any) -> Any:
-    """Turn lists, as JSON gives them, into tuples."""
-    return tuple(value) if isinstance(value, list) else value

@@ -31,6 +31,12 @@ def _missing(source: str, revision: str) -> str:
     return missing(source, revision, ("unet", "vae", "text_encoder", "tokenizer", "scheduler"))
 
 
+def _check_side(spec: FamilySpec, source: str, revision: str, folder: Path) -> None:
+    from lisa.families._fit import check_side_folder
+
+    check_side_folder(spec, source, revision, folder)
+
+
 FAMILIES.add(
     "scenes-unet",
     FamilySpec(
@@ -41,6 +47,7 @@ FAMILIES.add(
         resolution=128,
         load=_load,
         missing=_missing,
+        check_side=_check_side,
         obtain="python -m lisa pretrain makes it",
         default_lisa=LisaSettings(weight=0.5, taps=("down_3",)),
         learning_rate=5e-4,
@@ -57,6 +64,7 @@ FAMILIES.add(
         resolution=512,
         load=_load,
         missing=_missing,
+        check_side=_check_side,
         obtain=_DOWNLOAD,
         default_lisa=_PUBLISHED,
     ),
@@ -71,6 +79,7 @@ FAMILIES.add(
         resolution=768,
         load=_load,
         missing=_missing,
+        check_side=_check_side,
         obtain=_DOWNLOAD,
         default_lisa=_PUBLISHED,
     ),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lisa.metrics.fidelity import MEASURES
+from lisa.metrics.fidelity import MEASURES, Truth
 from lisa.metrics.judge import Judge, half_size, joint_targets
 from lisa.pixels import to_pixels
 from lisa.pretrain.stage import PretrainStep, Stage
@@ -76,5 +76,7 @@ def judge_floor(judge: Judge, mixed: Pool, people: Pool) -> dict[str, float]:
     scores = {}
     for name in ("depth", "segmentation", "pose"):
         pool = people if name == "pose" else mixed
-        scores[name] = round(float(np.nanmean(MEASURES.get(name).values(pool.images, pool, judge))), 4)
+        scores[name] = round(
+            float(np.nanmean(MEASURES.get(name).values(pool.images, Truth(pool.images, pool), judge))), 4
+        )
     return scores

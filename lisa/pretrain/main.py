@@ -30,6 +30,15 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     ).input_ids
 
 
+def draw_timesteps(batch: int, count: int, power: float, generator: torch.Generator) -> Tensor:
+    """Timesteps (B,) int64 in [0, count), rising: count u^power, one u from each equal slice of [0, 1).
+
+    Slices lower the variance of the gradient (stratified sampling).
+    """
+    u = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    return (u**power * count).long().clamp(max=count - 1)  # u may round up to 1
+
+
 class MainStage(Stage):
     """Train UNet and text encoder by v-prediction with random caption dropout."""
 
@@ -62,9 +71,8 @@ class MainStage(Stage):
         device = self.accelerator.device
         x0 = self.latents[index]
         noise = torch.randn(x0.shape, generator=generator)
-        # Stratified timesteps: one per equal slice of the range, which lowers the variance of the gradient.
-        slots = torch.arange(len(index)) + torch.rand(len(index), generator=generator)
-        t = ((slots / len(index)) ** self.settings.timestep_power * self.scheduler.config.num_train_timesteps).long()
+        count, power = self.scheduler.config.num_train_timesteps, self.settings.timestep_power
+        t = draw_timesteps(len(index), count, power, generator)
         drop = torch.rand(len(index), generator=generator) < self.settings.caption_dropout
         ids = torch.where(drop[:, None], self.empty, self.ids[index])
         x_t = self.scheduler.add_noise(x0, noise, t).to(device)

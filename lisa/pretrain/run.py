@@ -135,9 +135,17 @@ def sample_sheet(pipeline: StableDiffusionPipeline, captions: tuple[str, ...], c
 def _record(out: Path, settings: PretrainSettings, figures: dict[str, Any]) -> None:
     path = out / _CARD
     card = read_json(path) if path.exists() else {}
-    before = {"started_from": read_json(Path(settings.start) / "state.json")} if settings.start else {}
-    card[settings.stage] = {"settings": to_dict(settings), "hardware": hardware(), **before, **figures}
+    card[settings.stage] = {"settings": to_dict(settings), "hardware": hardware(), **_before(settings.start), **figures}
     write_json(path, card)
+
+
+def _before(start: str) -> dict[str, Any]:
+    """The trainings that a state goes back to, the last first."""
+    states = []
+    while start:
+        states.append(read_json(Path(start) / "state.json"))
+        start = states[-1]["settings"]["start"]
+    return {"started_from": states} if states else {}
 
 
 def hardware() -> str:

@@ -38,7 +38,7 @@ def pose_map(keypoints: Array, size: int) -> Array:
     """OpenPose skeletons on black.
 
     Args:
-        keypoints: (P, 18, 3) of x, y in pixels and visibility in {0, 1}.
+        keypoints: (P, 18, 2 or more), the first two being x and y in pixels.
         size: width and height of the map in pixels.
 
     Returns:
@@ -63,5 +63,5 @@ def pose_map(keypoints: Array, size: int) -> Array:
 
 
 def gray_to_rgb(gray: Array) -> Array:
-    """(H, W) uint8 -> (H, W, 3) uint8."""
-    return np.repeat(gray[..., None], 3, 2)
+    """(..., H, W) uint8 -> (..., H, W, 3) uint8."""
+    return np.repeat(gray[..., None], 3, -1)

@@ -24,6 +24,7 @@ from lisa.scenes.maps import scene_keypoints
 from lisa.scenes.scene import split_seed
 
 SHARD = 128
+EXACT = ("depth", "segmentation", "pose")  # conditions of which a pool has exact maps
 # Raised when the pictures that a seed gives change, so that no stale shard is read.
 _VERSION = 2
 
@@ -94,6 +95,21 @@ def _read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["captions"])  # noqa: SIM118
 
 
+def people_for(condition: str) -> bool | None:
+    """Which scenes show a condition: pose needs a mannequin, since an empty skeleton map teaches nothing."""
+    return True if condition == "pose" else None
+
+
+def count_cached(split: str, people: bool | None = None) -> int:
+    """Count the scenes of a split that an earlier run left in the cache; the arguments are those of load_pool."""
+    return SHARD * len(list(_shard_folder(split, people).glob("[0-9]*.safetensors")))
+
+
+def _shard_folder(split: str, people: bool | None) -> Path:
+    kind = {None: "mixed", True: "people", False: "objects"}[people]
+    return cache_folder() / f"scenes-v{_VERSION}-{SIZE}" / split / kind
+
+
 def load_pool(
     split: str,
     count: int,
@@ -112,8 +128,7 @@ def load_pool(
         workers: processes that render; 0 takes one per core.
         progress: called with (scenes ready, scenes in all).
     """
-    kind = {None: "mixed", True: "people", False: "objects"}[people]
-    folder = cache_folder() / f"scenes-v{_VERSION}-{SIZE}" / split / kind
+    folder = _shard_folder(split, people)
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(start, start + count, SHARD)
     paths = [folder / f"{first:09d}.safetensors" for first in starts]

@@ -91,7 +91,11 @@ def test_what_is_public_is_named(client):
         "/features",
         "/scores",
         "/train",
+        "/train_status",
+        "/runs",
         "/evaluate",
+        "/evaluation",
+        "/round_trip",
     }
 
 

@@ -11,7 +11,10 @@ from diffusers import ControlNetModel
 from torch import nn
 
 from lisa.errors import LisaError
+from lisa.files import read_json
 from lisa.pretrain.architecture import MAX_TOKENS, new_scheduler, new_text_encoder, new_tokenizer, new_unet, new_vae
+from lisa.pretrain.main import draw_timesteps
+from lisa.pretrain.run import _record
 from lisa.pretrain.stage import Stage, learning_rate
 from lisa.pretrain.vae import VaeStage, reconstruction_psnr
 from lisa.recipes import PretrainSettings
@@ -93,6 +96,29 @@ def test_every_word_of_the_world_is_one_token_and_captions_fit():
 
 def test_scheduler_ends_in_pure_noise():
     assert new_scheduler().alphas_cumprod[-1] < 1e-4
+
+
+def test_the_card_names_every_training_before(tmp_path):
+    """A state that was started from another's weights goes back to that one's beginnings too."""
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    starts = ["", *(str(folder / "line") for folder in folders[:-1])]
+    for folder, start, steps in zip(folders, starts, (2, 3, 4), strict=True):
+        stage = Line(replace(SETTINGS, stage="line", work=str(folder), start=start, steps=steps))
+        list(stage.run_stage())
+    settings = replace(SETTINGS, stage="line", start=str(folders[1] / "line"))
+    _record(tmp_path, settings, {"final": 1.0})
+    card = read_json(tmp_path / "training.json")["line"]
+    assert [state["step"] for state in card["started_from"]] == [3, 2] and card["final"] == 1.0
+    _record(tmp_path, replace(settings, start=""), {})
+    assert "started_from" not in read_json(tmp_path / "training.json")["line"]
+
+
+@pytest.mark.parametrize(("power", "median"), [(1.0, 500), (0.5, 707)])
+def test_timesteps_dwell_where_the_power_says(power, median):
+    times = draw_timesteps(64, 1000, power, torch.Generator().manual_seed(0))
+    assert times.dtype == torch.int64 and times.min() >= 0 and times.max() < 1000
+    assert abs(float(times.float().median()) - median) < 20
+    assert (times.diff() >= 0).all()
 
 
 def test_a_frozen_encoder_keeps_its_latents(tmp_path):

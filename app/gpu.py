@@ -1,0 +1,50 @@
+"""ZeroGPU, where a Space has its GPU only inside decorated calls, each of them in a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+from lisa.lab import Lab
+
+# What uses networks, and for how many seconds at most the GPU is asked for.
+SECONDS = {"generate": 60, "features": 120, "scores": 60, "round_trips": 120}
+NO_TRAINING = (
+    "Training and measuring need a GPU for longer than ZeroGPU lends one: **duplicate this Space** to a machine "
+    "with a GPU or CPU of its own, or run the lab on your computer."
+)
+
+
+def on_zero_gpu() -> bool:
+    """Whether this is a ZeroGPU Space."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
+
+
+def lend_gpu(lab: Lab) -> Lab:
+    """Have ZeroGPU lend its GPU to the lab's work on networks; anywhere else the lab stays as it is.
+
+    Args:
+        lab: the facade.
+
+    Returns:
+        The same lab.
+    """
+    if on_zero_gpu():
+        import spaces
+
+        for name, seconds in SECONDS.items():
+            setattr(lab, name, _picklable(spaces.GPU(getattr(lab, name), duration=seconds)))
+    return lab
+
+
+def _picklable(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave out callbacks: arguments travel to another process, which could not call back anyway."""
+
+    @functools.wraps(call)
+    def without_callbacks(*args: Any, **kwargs: Any) -> Any:
+        plain = {name: value for name, value in kwargs.items() if not callable(value)}
+        return call(*(None if callable(arg) else arg for arg in args), **plain)
+
+    return without_callbacks

@@ -1,0 +1,129 @@
+"""The Train tab's data part, without a server: what is said of a plan, and what an upload does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+import app.build
+from app.guard import UNFORESEEN, guarded
+from app.shared import Shared
+from app.tabs._train_plan import duration, plan_words
+from app.tabs.train import Train
+from lisa.datacheck import DataReport
+from lisa.errors import LisaError
+from lisa.plan import Estimate, Plan
+from lisa.rundesk import RunDesk
+from lisa.settings import TrainSettings
+from tests.app.fake_lab import FakeLab
+
+SETTINGS = TrainSettings(steps=200)
+REPORT = DataReport(
+    "photos", "depth", 120, 108, 12, captioned=90, brought=30, annotator="midas", smallest=(80, 64), small=5,
+    resolution=128, looked_at=120, faulty_rows=11, faulty=(("a`[b](http://x).png", "cannot be read"),),
+)  # fmt: skip
+ESTIMATE = Estimate("cpu", 1_900_000, 0.5, 2.0, 1.0, 3725.0, 2_400_000_000, 30_000_000)
+
+
+@pytest.fixture
+def tab(tmp_path, monkeypatch) -> Train:
+    monkeypatch.setenv("LISA_CACHE", str(tmp_path / "cache"))
+    with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab():
+        return Train(FakeLab(root=tmp_path), Shared(page, tabs, gr.State()))
+
+
+def form(tab: Train, **values) -> dict:
+    return {**{name: field.value for name, field in tab.ui.fields.items()}, **values}
+
+
+def test_a_plan_is_told_as_it_becomes_known():
+    first = plan_words("python -m lisa train", SETTINGS)
+    assert first == "This will run:\n```bash\npython -m lisa train\n```"
+    words = plan_words("x", SETTINGS, Plan("loading networks", REPORT))
+    assert (
+        "120 pictures, 108 to train on and 12 held out, 90 with a caption" in words and "*loading networks …*" in words
+    )
+    assert "smallest has 80 x 64" in words and "5 are smaller than the 128 pixels" in words
+    assert "30 bring their own depth map. The annotator midas makes the depth maps of the others." in words
+    assert "**11 faulty**" in words and "- `a'[b](http://x).png`: `cannot be read`" in words
+    words = plan_words("x", SETTINGS, Plan("", REPORT, ESTIMATE), beside="runs/first")
+    assert "**1 h 2 min**, at 0.5 s for each of 200 steps" in words and "while runs/first is trained" in words
+    assert "2.4 GB of main memory" in words and "up to 30 MB" in words and "1.9 million parameters" in words
+    assert "GPU memory" in plan_words("x", SETTINGS, Plan("", None, replace(ESTIMATE, device="cuda:0")))
+
+
+def test_what_keeps_a_run_from_starting_is_told():
+    stuck = replace(REPORT, problem="There is no map.", faulty_rows=0, faulty=())
+    assert "**This cannot run yet.** There is no map." in plan_words("x", SETTINGS, Plan("", stuck))
+    assert "**This cannot run yet.** No weights." in plan_words("x", SETTINGS, Plan(failure="No weights."))
+
+
+def test_scenes_are_told_as_rendered():
+    scenes = DataReport("scenes", "depth", 2048, 2048, 0, 2048, 2048, "", (128, 128), resolution=128, cached=256)
+    words = plan_words("x", SETTINGS, Plan("", scenes))
+    assert "2,048 scenes, rendered on demand; 256 of the world's are cached. 2,048 bring their own depth map." in words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (61.2, "1 min 1 s"), (7325, "2 h 2 min")])
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_the_command_comes_first_and_the_plan_follows(tab, monkeypatch):
+    asked = []
+
+    def plan(desk, settings):
+        asked.append(settings)
+        yield Plan("starting")
+        yield Plan("", REPORT, ESTIMATE)
+
+    monkeypatch.setattr(RunDesk, "plan", plan)
+    told = tab.plan("", "", "baseline", *[None] * len(tab.ui.knobs), **form(tab, data="photos", steps=7))
+    assert "train --arms baseline --steps 7 --data photos --run runs/canny-1" in next(told) and not asked
+    assert "*starting …*" in next(told) and asked[0].data == "photos"
+    assert "**Memory**" in next(told)
+
+
+def test_a_zip_fills_the_data_field(tab, tmp_path):
+    (tmp_path / "set").mkdir()
+    for i in range(10):
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / "set" / f"{i}.png")
+    folder, words = tab.add_data(shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "set"), "canny")
+    assert folder.startswith(str(tmp_path / "cache" / "data"))
+    assert words == "**Data**: 10 pictures, 9 to train on and 1 held out, 0 with a caption."
+    with pytest.raises(LisaError, match="no file yet"):
+        tab.add_data(None, "canny")
+
+
+def test_conditions_are_those_of_the_registry_and_any_other_can_be_written(tab):
+    condition = tab.ui.fields["condition"]
+    names = [value for _, value in condition.choices]
+    assert names == list(tab.lab.training.conditions()) and condition.allow_custom_value
+
+
+def test_the_data_field_is_in_sight():
+    page = app.build.build(FakeLab())
+    (field,) = (block for block in page.blocks.values() if isinstance(block, gr.Textbox) and block.label == "Data")
+    parent, around = field.parent, []
+    while parent is not None:
+        around.append(parent)
+        parent = parent.parent
+    assert not any(isinstance(block, gr.Accordion) for block in around)
+
+
+def test_a_guarded_generator_fails_with_a_sentence():
+    @guarded
+    def work(error):
+        yield 1
+        raise error
+
+    for error, told in ((LisaError("Too large."), "Too large."), (RuntimeError("secret"), UNFORESEEN)):
+        steps = work(error)
+        assert next(steps) == 1
+        with pytest.raises(gr.Error) as caught:
+            next(steps)
+        assert caught.value.message == told
