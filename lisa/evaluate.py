@@ -20,7 +20,7 @@ from lisa.data import TrainingData, condition_pool, encode_images, folder_pictur
 from lisa.datasource import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
-from lisa.generate import initial_noise, sample
+from lisa.generate import Control, initial_noise, sample
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
@@ -173,7 +173,8 @@ def generate_held_out(family: Family, side: nn.Module, held: Held, settings: Gen
             [initial_noise(family, settings.seed + i, family.resolution, family.resolution) for i in part]
         )
         maps = [Image.fromarray(held.truth.conditions[i]) for i in part]
-        images += sample(family, side, maps, [held.data.captions[i] for i in part], noise, settings)
+        control = Control(side, maps, settings.strength)
+        images += sample(family, [control], [held.data.captions[i] for i in part], noise, settings)
     return np.stack([np.asarray(image) for image in images])
 
 

@@ -33,6 +33,15 @@ class GeneratedImage:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Control:
+    """One side network at work: B condition images of any size, and the factor on its features."""
+
+    side: nn.Module
+    conditions: Sequence[Image.Image]
+    strength: float = 1.0
+
+
 def initial_noise(family: Family, seed: int, width: int, height: int) -> Tensor:
     """The starting latents of one seed, (1, C, h, w) float32, drawn on the CPU so that every device starts alike."""
     shape = (1, family.latent_channels, height // family.downscale, width // family.downscale)
@@ -45,6 +54,7 @@ def paired_images(
     condition: Image.Image,
     settings: GenerateSettings,
     report: StepReport | None = None,
+    second: tuple[Mapping[str, nn.Module], Image.Image] | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate ``count`` images per arm with seeds counting upwards.
 
@@ -56,6 +66,7 @@ def paired_images(
         condition: RGB image; it is resized to the output's size.
         settings: prompt, seed, steps and strengths, already checked.
         report: called with (sampling steps done, in all).
+        second: side networks by arm and the condition of a second control, whose features are added to the first's.
 
     Yields:
         Seed by seed, and within a seed arm by arm.
@@ -66,12 +77,15 @@ def paired_images(
         noise = initial_noise(family, seed, width, height)
         for arm, side in sides.items():
             begin = time.perf_counter()
+            controls = [Control(side, [condition], settings.strength)]
+            if second:
+                controls.append(Control(second[0][arm], [second[1]], settings.second_strength))
 
             def on_step(step: int, base: int = done) -> None:
                 if report:
                     report(base + step, total)
 
-            image = sample(family, side, [condition], [settings.prompt], noise, settings, on_step)[0]
+            image = sample(family, controls, [settings.prompt], noise, settings, on_step)[0]
             done += settings.steps
             stored = to_dict(replace(settings, seed=seed, count=1, arms=arm))
             yield GeneratedImage(arm, seed, image, stored, time.perf_counter() - begin)
@@ -92,8 +106,7 @@ def output_size(family: Family, settings: GenerateSettings) -> tuple[int, int]:
 @torch.no_grad()
 def sample(
     family: Family,
-    side: nn.Module,
-    conditions: Sequence[Image.Image],
+    controls: Sequence[Control],
     prompts: Sequence[str],
     noise: Tensor,
     settings: GenerateSettings,
@@ -103,30 +116,33 @@ def sample(
 
     Args:
         family: main network.
-        side: side network.
-        conditions: B condition images of any size.
+        controls: one or more side networks with B condition images each; their features are added.
         prompts: B prompts.
         noise: starting latents (B, C, h, w).
-        settings: sampling steps, guidance and control strengths.
+        settings: sampling steps, guidance, and when control begins and ends.
         on_step: called with the number of sampling steps done.
     """
-    pipeline = family.pipeline(side)
+    sides = [control.side for control in controls]
+    pipeline = family.pipeline(*sides)
     width, height = noise.shape[-1] * family.downscale, noise.shape[-2] * family.downscale
 
     def after(pipe: Any, step: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         on_step(step + 1)
         return kwargs
 
-    with family.steady_condition(side):
+    images = [[fit(image, width, height) for image in control.conditions] for control in controls]
+    scales = [float(control.strength) for control in controls]
+    with family.steady_condition(*sides):
         return pipeline(
             prompt=list(prompts),
             negative_prompt=[settings.negative_prompt] * len(prompts),
-            image=[fit(condition, width, height) for condition in conditions],
+            # Several controls come sample by sample, a single one without the brackets.
+            image=images[0] if len(controls) == 1 else [list(each) for each in zip(*images, strict=True)],
             width=width,
             height=height,
             num_inference_steps=settings.steps,
             guidance_scale=float(settings.guidance),
-            controlnet_conditioning_scale=float(settings.strength),
+            controlnet_conditioning_scale=scales[0] if len(controls) == 1 else scales,
             control_guidance_start=float(settings.control_start),
             control_guidance_end=float(settings.control_end),
             latents=noise.to(family.device, family.dtype),

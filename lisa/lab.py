@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
+from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.memory import Memory
 from lisa.modeldesk import ModelDesk
@@ -24,6 +25,8 @@ from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lisa.families.base import Family
     from lisa.generate import GeneratedImage
     from lisa.roundtrip import RoundTrips
@@ -157,7 +160,11 @@ class Lab:
         return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
 
     def generate(
-        self, settings: GenerateSettings, condition: Image.Image, progress: Report | None = None
+        self,
+        settings: GenerateSettings,
+        condition: Image.Image,
+        progress: Report | None = None,
+        second: Image.Image | None = None,
     ) -> tuple[GeneratedImage, ...]:
         """Generate the same seeds with every arm, from the same noise.
 
@@ -165,27 +172,41 @@ class Lab:
             settings: what to generate; an empty ``run`` takes the shipped pair for family and condition.
             condition: condition map of any size.
             progress: called with (steps done, in all, what is being done).
+            second: condition map of the second pair, if the settings name one.
 
         Raises:
-            LisaError: if a name, checkpoint or value does not exist or is out of range.
+            LisaError: if a name, checkpoint or value does not exist or is out of range, or a second pair comes
+                without its map.
         """
         from lisa.generate import paired_images
 
         settings = check(settings)
-        pair = find_pair(self.pairs(), settings)
-        step = pair.step_named(settings.checkpoint)
-        if not settings.source:
-            trained = RunFolder(self.root / pair.id).settings()
-            settings = replace(settings, source=trained.get("source", ""), revision=trained.get("revision", ""))
+        pair, other = find_pair(self.pairs(), settings), self._second_pair(settings, second)
+        training = self._training(pair)
+        origin = settings if settings.source else training
+        settings = replace(
+            settings, run=pair.id, checkpoint=pair.checkpoint_named(settings.checkpoint),
+            second_checkpoint=other.checkpoint_named(settings.second_checkpoint) if other else "",
+            source=origin.source, revision=origin.revision,
+        )  # fmt: skip
         with self.memory.lock:
             if progress:
                 progress(0, 1, "loading models")
             family = self.memory.family(settings.family, settings.source, settings.revision)
-            folder = RunFolder(self.root / pair.id).checkpoint_dir(step)
-            sides = {arm: self.memory.side(family, folder / arm) for arm in pair.choose(settings.arms)}
-            exact = replace(settings, run=pair.id, checkpoint=f"step-{step:06d}")
+            sides = self._sides(family, pair, settings.checkpoint, settings.arms)
+            added = (self._sides(family, other, settings.second_checkpoint, settings.arms), second) if other else None
             report = (lambda done, total: progress(done, total, "generating")) if progress else None
-            return tuple(paired_images(family, sides, condition, exact, report))
+            return tuple(paired_images(family, sides, condition, settings, report, added))
+
+    def _second_pair(self, settings: GenerateSettings, second: Image.Image | None) -> PairView | None:
+        if bool(settings.second_run) != (second is not None):
+            missing = "its condition map" if settings.second_run else "the pair that reads it"
+            raise LisaError(f"A second control takes a pair and a map, but {missing} is missing: give both or neither.")
+        return find_pair(self.pairs(), replace(settings, run=settings.second_run)) if settings.second_run else None
+
+    def _sides(self, family: Family, pair: PairView, checkpoint: str, arms: str) -> dict[str, nn.Module]:
+        folder = RunFolder(self.root / pair.id).checkpoint_dir(pair.step_named(checkpoint))
+        return {arm: self.memory.side(family, folder / arm) for arm in pair.choose(arms)}
 
     def features(self, settings: FeatureSettings, progress: Report | None = None) -> Study:
         """Collect, project and measure features of side networks; see ``lisa.study``.
@@ -258,12 +279,11 @@ class Lab:
 
         settings = check(settings)
         pair = find_pair(self.pairs(), settings)
-        folder = RunFolder(self.root / pair.id).checkpoint_dir(pair.step_named(settings.checkpoint))
         report = (lambda what, done, total: progress(done, total, what)) if progress else None
         training = self._training(pair)
         with self.memory.lock:
             family = self._family_of(training)
-            sides = {arm: self.memory.side(family, folder / arm) for arm in pair.choose(settings.arms)}
+            sides = self._sides(family, pair, settings.checkpoint, settings.arms)
             exact = replace(settings, condition=pair.condition)
             judge = self.root / "checkpoints" / "scenes-unet"
             return round_trips(family, sides, training.data, exact, judge, report)

@@ -37,6 +37,10 @@ class PairView:
             raise LisaError(f"The pair {self.id} has no checkpoint {name[:40]!r}: choose of {', '.join(known)}.")
         return known[name]
 
+    def checkpoint_named(self, name: str) -> str:
+        """The same as the checkpoint's name, which is never empty."""
+        return f"step-{self.step_named(name):06d}"
+
     def choose(self, arms: str) -> list[str]:
         """The arms named in a list such as "baseline,lisa".
 

@@ -218,6 +218,22 @@ class GenerateSettings:
     )
     checkpoint: str = option("", "Training step such as step-000200; empty takes the last one", label="Checkpoint")
     run: str = option("", "Run folder; empty takes the pair that comes with the lab", label="Run")
+    second_run: str = option("", "Run of a second control; empty is none", expert=True, label="Second pair")
+    second_checkpoint: str = option(
+        "",
+        "Training step of the second control; empty takes the last one",
+        expert=True,
+        label="Second pair's training step",
+    )
+    second_strength: float = option(
+        1.0,
+        "Factor on the second side network's features; 0 is none",
+        low=0,
+        high=2,
+        step=0.05,
+        expert=True,
+        label="Second strength",
+    )
     source: str = option("", "Hub id or folder of the main network; empty takes the run's", label="Source")
     revision: str = option("", "Revision of the hub repository", expert=True, label="Revision")
     width: int = option(
@@ -250,8 +266,9 @@ class GenerateSettings:
         """
         if self.control_start > self.control_end:
             raise LisaError(f"control_start is {self.control_start:g}, but control_end is {self.control_end:g}.")
-        if self.checkpoint and not CHECKPOINT_NAME.fullmatch(self.checkpoint):
-            raise LisaError(f"checkpoint is {self.checkpoint[:80]!r}, but must look like step-000200.")
+        for name, value in (("checkpoint", self.checkpoint), ("second_checkpoint", self.second_checkpoint)):
+            if value and not CHECKPOINT_NAME.fullmatch(value):
+                raise LisaError(f"{name} is {value[:80]!r}, but must look like step-000200.")
         for name, value in (("width", self.width), ("height", self.height)):
             if value % 8:
                 raise LisaError(f"{name} is {value} pixels, but must be a multiple of 8.")

@@ -16,7 +16,8 @@ from diffusers import (
 from PIL import Image, PngImagePlugin
 
 from lisa.errors import LisaError
-from lisa.generate import initial_noise, paired_images, read_settings, sample, save_png
+from lisa.generate import Control, fit, initial_noise, paired_images, read_settings, sample, save_png
+from lisa.options import check
 from lisa.settings import GenerateSettings
 from tests import tiny
 
@@ -66,7 +67,7 @@ def test_a_seed_gives_the_same_image_whatever_is_made_with_it(family, side, cond
 
 def test_strength_zero_is_no_control(family, side, condition):
     (image,) = paired_images(family, {"lisa": side}, condition, replace(SETTINGS, strength=0.0))
-    plain: StableDiffusionPipeline = family.pipeline(None)
+    plain: StableDiffusionPipeline = family.pipeline()
     noise = initial_noise(family, 5, 64, 64)
     expected = plain(
         "a red cube", num_inference_steps=3, guidance_scale=3.0, height=64, width=64, latents=noise
@@ -109,6 +110,52 @@ def test_a_size_that_does_not_fit_is_one_sentence(family, side, condition):
 
 def test_batches_and_single_images_agree_closely(family, side, condition):
     noise = torch.cat([initial_noise(family, seed, 64, 64) for seed in (1, 2)])
-    both = sample(family, side, [condition] * 2, ["a", "b"], noise, SETTINGS)
-    alone = sample(family, side, [condition], ["b"], noise[1:], SETTINGS)
+    both = sample(family, [Control(side, [condition] * 2)], ["a", "b"], noise, SETTINGS)
+    alone = sample(family, [Control(side, [condition])], ["b"], noise[1:], SETTINGS)
     assert np.abs(np.asarray(both[1], int) - np.asarray(alone[0], int)).max() <= 2
+
+
+@pytest.fixture(scope="module")
+def other_side(family):
+    return tiny.open_control(family.new_side(1), seed=2).eval()
+
+
+def test_two_controls_are_those_of_the_stock_pipeline(family, side, other_side, condition):
+    other = condition.transpose(Image.Transpose.ROTATE_90).resize((32, 32))
+    settings = replace(SETTINGS, strength=0.75, second_strength=0.5)
+    second = ({"lisa": other_side}, other)
+    (ours,) = paired_images(family, {"lisa": side}, condition, settings, second=second)
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(
+        tiny.folder(KIND), controlnet=[side, other_side], safety_checker=None
+    )
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, algorithm_type="dpmsolver++")
+    theirs = pipe(
+        "a red cube", image=[condition, fit(other, 64, 64)], num_inference_steps=3, guidance_scale=3.0, height=64,
+        width=64, generator=torch.Generator().manual_seed(5), controlnet_conditioning_scale=[0.75, 0.5],
+    ).images[0]  # fmt: skip
+    assert np.array_equal(np.asarray(ours.image), np.asarray(theirs))
+    (alone,) = paired_images(family, {"lisa": side}, condition, settings)
+    assert not np.array_equal(np.asarray(ours.image), np.asarray(alone.image))
+    silent = replace(settings, second_strength=0.0)
+    (same,) = paired_images(family, {"lisa": side}, condition, silent, second=second)
+    assert np.array_equal(np.asarray(same.image), np.asarray(alone.image))
+
+
+def test_two_controls_work_on_batches(family, side, other_side, condition):
+    flipped = condition.transpose(Image.Transpose.TRANSPOSE).crop((0, 8, 64, 64))
+    noise = torch.cat([initial_noise(family, seed, 64, 64) for seed in (1, 2)])
+    maps = [condition, flipped]
+    both = sample(family, [Control(side, maps), Control(other_side, maps[::-1], 0.5)], ["a", "b"], noise, SETTINGS)
+    alone = [Control(side, maps[1:]), Control(other_side, maps[:1], 0.5)]
+    (second,) = sample(family, alone, ["b"], noise[1:], SETTINGS)
+    assert np.abs(np.asarray(both[1]).astype(int) - np.asarray(second)).max() <= 2
+
+
+def test_the_second_controls_settings_travel_with_the_image(family, side, other_side, condition, tmp_path):
+    settings = replace(SETTINGS, second_run="runs/depth", second_checkpoint="step-000002", second_strength=0.25)
+    (image,) = paired_images(family, {"lisa": side}, condition, settings, second=({"lisa": other_side}, condition))
+    save_png(image, tmp_path / "a.png")
+    read = read_settings(tmp_path / "a.png")
+    assert (read.second_run, read.second_checkpoint, read.second_strength) == ("runs/depth", "step-000002", 0.25)
+    with pytest.raises(LisaError, match="second_checkpoint is 'last'"):
+        check(replace(settings, second_checkpoint="last"))

@@ -90,6 +90,32 @@ def test_wrong_requests_are_one_sentence(lab, condition, changes, message):
         lab.generate(replace(SETTINGS, **changes), condition)
 
 
+def test_a_second_pair_is_added_and_its_settings_reproduce_it(lab, condition):
+    settings = replace(SETTINGS, second_run="runs/mine", second_strength=0.5)
+    second = condition.transpose(Image.Transpose.ROTATE_90)
+    images = lab.generate(settings, condition, second=second)
+    assert images[0].settings["second_checkpoint"].startswith("step-")
+    again = lab.generate(GenerateSettings(**images[1].settings), condition, second=second)
+    assert np.array_equal(np.asarray(again[0].image), np.asarray(images[1].image))
+    silent = lab.generate(replace(settings, second_strength=0.0), condition, second=second)
+    assert [np.asarray(image.image).tobytes() for image in silent] == [
+        np.asarray(image.image).tobytes() for image in lab.generate(SETTINGS, condition)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "given", "message"),
+    [
+        ("runs/mine", False, "its condition map is missing"),
+        ("", True, "the pair that reads it is missing"),
+        ("runs/elsewhere", True, "no run with a finished checkpoint"),
+    ],
+)
+def test_a_wrong_second_control_is_one_sentence(lab, condition, run, given, message):
+    with pytest.raises(LisaError, match=message):
+        lab.generate(replace(SETTINGS, second_run=run), condition, second=condition if given else None)
+
+
 def test_scene_view_has_every_map_of_one_size(lab):
     view = lab.render_scene(2)
     assert {"canny", "depth", "segmentation", "pose", "normal", "edges"} <= set(view.maps)

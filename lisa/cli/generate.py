@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotator", default="", help="annotator that makes the map from --image (default: it is a map)"
     )
+    parser.add_argument(
+        "--second-image", type=Path, help="condition map for --second-run (default with --scene: the scene's own)"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the PNGs (default: outputs)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
@@ -49,13 +52,30 @@ def run(arguments: argparse.Namespace) -> None:
         print_settings(settings)
         return
     report = bars()
-    images = lab.generate(settings, condition, lambda done, total, what: report(what, done, total))
+    second = _second(lab, arguments, settings)
+    images = lab.generate(settings, condition, lambda done, total, what: report(what, done, total), second)
     arguments.out.mkdir(parents=True, exist_ok=True)
     condition.save(arguments.out / f"{settings.condition}.png")
     for image in images:
         path = arguments.out / f"seed-{image.seed:06d}-{image.arm}.png"
         lab.save(image, path)
         print(path)
+
+
+def _second(lab, arguments: argparse.Namespace, settings: GenerateSettings):
+    """The map of the second control, if there is one."""
+    if arguments.second_image:
+        return load_rgb(arguments.second_image)
+    pair = next((pair for pair in lab.pairs() if pair.id == settings.second_run.rstrip("/")), None)
+    if pair is None or arguments.scene is None:
+        return None
+    return _map_of(lab.render_scene(arguments.scene), pair.condition)
+
+
+def _map_of(scene, condition: str):
+    if condition not in scene.maps:
+        raise LisaError(f"A scene has no map '{condition}': choose of {', '.join(scene.maps)}.")
+    return scene.maps[condition]
 
 
 def _condition(lab, arguments: argparse.Namespace, settings: GenerateSettings):
@@ -67,8 +87,6 @@ def _condition(lab, arguments: argparse.Namespace, settings: GenerateSettings):
         return load_rgb(arguments.condition_image), settings
     if arguments.scene is not None:
         scene = lab.render_scene(arguments.scene)
-        if settings.condition not in scene.maps:
-            raise LisaError(f"A scene has no map '{settings.condition}': choose of {', '.join(scene.maps)}.")
-        return scene.maps[settings.condition], replace(settings, prompt=settings.prompt or scene.caption)
+        return _map_of(scene, settings.condition), replace(settings, prompt=settings.prompt or scene.caption)
     picture = load_rgb(arguments.image)
     return (lab.annotate(picture, arguments.annotator) if arguments.annotator else picture), settings

@@ -214,15 +214,16 @@ class UNetFamily(Family):
         main = self.main
         return replayed([main.time_embedding, main.conv_in, *main.down_blocks, main.mid_block])
 
-    def steady_condition(self, side: nn.Module | None) -> contextlib.AbstractContextManager[None]:
-        """Embed the condition, which does not depend on t, once; as Family.steady_condition."""
-        return replayed([] if side is None else [side.controlnet_cond_embedding])
+    def steady_condition(self, *sides: nn.Module) -> contextlib.AbstractContextManager[None]:
+        """Embed the conditions, which do not depend on t, once; as Family.steady_condition."""
+        return replayed([side.controlnet_cond_embedding for side in sides])
 
-    def pipeline(self, side: nn.Module | None = None) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
+    def pipeline(self, *sides: nn.Module) -> StableDiffusionControlNetPipeline | StableDiffusionPipeline:
         """Build the pipeline, which samples with DPM-Solver++ 2M (Lu et al. 2022); as Family.pipeline."""
         config = self.scheduler.config
         scheduler = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
-        kind = StableDiffusionPipeline if side is None else StableDiffusionControlNetPipeline
+        kind = StableDiffusionControlNetPipeline if sides else StableDiffusionPipeline
+        control = {"controlnet": sides[0] if len(sides) == 1 else list(sides)} if sides else {}
         pipeline = kind(
             unet=self.main,
             vae=self.vae,
@@ -232,7 +233,7 @@ class UNetFamily(Family):
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-            **({} if side is None else {"controlnet": side}),
+            **control,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

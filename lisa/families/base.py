@@ -221,13 +221,13 @@ class Family(ABC):
     def shared(self) -> contextlib.AbstractContextManager[None]:
         """Compute what control cannot change once for passes with equal (x_t, t, text); results are equal."""
 
-    def steady_condition(self, side: nn.Module | None) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
-        """Let a side network embed a condition once for all sampling steps if it can; results are equal."""
+    def steady_condition(self, *sides: nn.Module) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        """Let side networks embed their conditions once for all sampling steps if they can; results are equal."""
         return contextlib.nullcontext()
 
     @abstractmethod
-    def pipeline(self, side: nn.Module | None = None) -> Any:
-        """Build the diffusers pipeline around the family's own modules, without control when side is None."""
+    def pipeline(self, *sides: nn.Module) -> Any:
+        """Build the diffusers pipeline around the family's own modules; several side networks add their features."""
 
     @abstractmethod
     def fingerprint(self) -> str:

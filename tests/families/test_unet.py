@@ -238,5 +238,5 @@ def test_a_steady_condition_is_embedded_once_and_gives_the_same_image(family):
         steady = _image(pipeline, _condition())
     assert len(runs) == 5
     assert np.array_equal(plain, steady)
-    with family.steady_condition(None):
+    with family.steady_condition():
         pass
