@@ -15,11 +15,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import app.tabs
 from app.endpoints import add_endpoints
-from app.gpu import NO_TRAINING, lend_gpu, on_zero_gpu
+from app.gpu import lend_gpu
 from app.shared import Shared
 from app.theme import STYLE, theme
 from lisa.errors import LisaError
 from lisa.lab import Lab
+from lisa.zero_gpu import NO_TRAINING, on_zero_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 PRIVATE = (".git", "checkpoints", "runs")

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any
 
 from lisa.lab import Lab
+from lisa.zero_gpu import on_zero_gpu
 
 # What uses networks, and for how many seconds at most the GPU is asked for.
 SECONDS = {"generate": 60, "features": 120, "scores": 60, "round_trips": 120}
-NO_TRAINING = (
-    "Training and measuring need a GPU for longer than ZeroGPU lends one: **duplicate this Space** to a machine "
-    "with a GPU or CPU of its own, or run the lab on your computer."
-)
-
-
-def on_zero_gpu() -> bool:
-    """Whether this is a ZeroGPU Space."""
-    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
 
 
 def lend_gpu(lab: Lab) -> Lab:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from gradio.data_classes import FileData, ImageData
-from PIL import Image
+from PIL import Image, ImageColor
 
 from app.guard import plain_error
 from lisa.annotators.images import MAX_PIXELS, load_rgb
@@ -23,6 +24,7 @@ _UNREADABLE = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+GREYS = (255, 204, 153, 102, 51, 0)
 PEN = 4  # radius in pixels of the canvas: a line of 2 pixels at 128 x 128
 
 
@@ -63,23 +65,25 @@ class Canvas(gr.ImageEditor):
             raise plain_error("The drawing cannot be read: clear it and draw again.") from error
 
 
-def canvas(**details: Any) -> Canvas:
-    """Make the sheet of paper.
+def canvas(paper: Image.Image | None = None, colors: tuple[str, ...] = ("#000000",), **details: Any) -> Canvas:
+    """Make the sheet to draw on.
 
     Args:
+        paper: RGB picture that lies on it; white paper if None.
+        colors: of the pen, such as "#000000".
         **details: further arguments of gr.ImageEditor.
 
     Returns:
-        The component.
+        The component; inside an event it is the update of one.
     """
-    paper = Image.new("RGB", (CANVAS, CANVAS), "white")  # with a picture on it the pen is ready at once
+    paper = paper or Image.new("RGB", (CANVAS, CANVAS), "white")  # with a picture on it the pen is ready at once
     return Canvas(
         {"background": paper, "layers": [], "composite": None},
         type="pil",
         format="png",
-        canvas_size=(CANVAS, CANVAS),
+        canvas_size=paper.size,
         fixed_canvas=True,
-        brush=gr.Brush(colors=["#000000"], default_size=PEN, color_mode="fixed"),
+        brush=gr.Brush(colors=list(colors), default_color=colors[0], default_size=PEN, color_mode="fixed"),
         eraser=gr.Eraser(default_size=5 * PEN),
         layers=False,
         sources=[],
@@ -106,6 +110,61 @@ def read_drawing(value: dict[str, Any] | None) -> Image.Image:
     if ink is None or not ink.any():
         raise LisaError("The drawing is empty: draw a few lines first.")
     return Image.fromarray(np.repeat(ink[..., None], 3, axis=2))
+
+
+def enlarge(image: Image.Image) -> Image.Image:
+    """A picture as large as the canvas allows, its pixels kept as squares."""
+    factor = max(1, CANVAS // max(image.size))
+    return image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def pens(image: Image.Image) -> tuple[str, ...]:
+    """Colours to draw over a map with: greys on a grey one, else its own most frequent ones.
+
+    Args:
+        image: RGB.
+
+    Returns:
+        Two for a map of black and white, else up to eight, such as "#ff8000".
+    """
+    pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    if (colors == colors[:, :1]).all():
+        return tuple(f"#{level:02x}{level:02x}{level:02x}" for level in ((255, 0) if len(colors) <= 2 else GREYS))
+    most = colors[np.argsort(-counts, kind="stable")[:8]]
+    return tuple("#" + bytes(color).hex() for color in most)
+
+
+def draw_over(image: Image.Image, value: dict[str, Any] | None, colors: Sequence[str]) -> Image.Image:
+    """Put pen strokes on a map, at the map's own resolution.
+
+    Args:
+        image: the map.
+        value: what the Canvas gives, drawn on ``enlarge(image)``.
+        colors: of the pen.
+
+    Returns:
+        RGB, of the map's size: one of the pen's colours where strokes cover at least half a pixel, and the map
+        everywhere else, so that a map of few colours keeps to them.
+
+    Raises:
+        LisaError: if nothing has been drawn.
+    """
+    drawn = np.array(image.convert("RGB"))
+    exact = np.array([ImageColor.getrgb(color)[:3] for color in colors])
+    touched = False
+    for layer in (value or {}).get("layers") or []:
+        if layer is None:
+            continue
+        # "RGBa" holds colours times alpha: averaged so, transparent pixels do not tint the stroke.
+        small = np.asarray(layer.convert("RGBA").convert("RGBa").resize(image.size, Image.Resampling.BOX), np.float64)
+        covered = small[..., 3] >= 127.5
+        stroke = small[covered, :3] * 255 / small[covered, 3:]
+        drawn[covered] = exact[np.abs(stroke[:, None] - exact).sum(2).argmin(1)]
+        touched |= bool(covered.any())
+    if not touched:
+        raise LisaError("Nothing has been drawn over the map: draw on it first, with a pen of a pixel or more.")
+    return Image.fromarray(drawn)
 
 
 def looks_like_map(image: Image.Image) -> bool:

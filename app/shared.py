@@ -16,11 +16,21 @@ class Carried:
         map: RGB image.
         condition: kind of map, such as "depth"; empty when it is not known.
         caption: prompt that goes with it; empty keeps the present one.
+        second: whether it becomes the second condition.
     """
 
     map: Image.Image
     condition: str
     caption: str
+    second: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """The map on the Condition tab, RGB, and what kind it is; empty when that is not known."""
+
+    map: Image.Image
+    condition: str
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from lisa.options import options, to_dict
 from lisa.origin import IMPORTED, read_origin
 from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings
+from lisa.zero_gpu import refuse_training
 
 LOG, EVALUATION_LOG = "log.txt", "evaluation.txt"
 _TAILS_IN_MEMORY = 8
@@ -206,8 +207,9 @@ def start(settings: TrainSettings, folder: Path, root: Path) -> RunFolder:
         root: working directory of the process.
 
     Raises:
-        LisaError: if it is running already.
+        LisaError: if it is running already, or on a ZeroGPU Space.
     """
+    refuse_training()
     run = RunFolder(folder)
     if run.exists() and progress(run).alive:
         raise LisaError(f"{folder.name} is running already: stop it first, or choose another name.")
@@ -228,8 +230,9 @@ def evaluate(run: RunFolder, count: int, sampling_steps: int, root: Path) -> Non
         root: working directory of the process.
 
     Raises:
-        LisaError: if it is being measured already.
+        LisaError: if it is being measured already, or on a ZeroGPU Space.
     """
+    refuse_training()
     if run.is_running(EVALUATION_LOCK):
         raise LisaError(f"{run.path.name} is being measured already: wait until it is done.")
     words = ["-m", "lisa", "evaluate", str(run.path), "--count", str(count), "--sampling-steps", str(sampling_steps)]

@@ -16,6 +16,7 @@ from PIL import Image
 from app import controls
 from app.guard import guarded
 from app.tabs._compare_page import title_of
+from app.tabs._compare_second import given_map
 from lisa.errors import LisaError
 from lisa.options import check, options, parse_text
 from lisa.settings import SEED_LIMIT, GenerateSettings
@@ -28,6 +29,7 @@ MOST = 12
 KNOBS = {
     "Seed": ("seed", "0, 1, 2, 3"),
     "Control strength": ("strength", "0, 0.5, 1, 1.5"),
+    "Second strength": ("second_strength", "0, 0.5, 1, 1.5"),
     "Guidance": ("guidance", "1, 2, 3, 5"),
     "Sampling steps": ("steps", "5, 10, 20, 40"),
     "Training step": ("checkpoint", ""),
@@ -94,7 +96,7 @@ class More:
 
     def _wire(self) -> None:
         ui = self.compare.ui
-        form = [ui.condition, *ui.arms]
+        form = [ui.condition, ui.second.map, *ui.arms]
         gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
         self.knob.input(lambda name: KNOBS.get(name, ("", ""))[1], [self.knob], [self.values], **QUIET)
         self.draw.click(
@@ -111,6 +113,7 @@ class More:
     def draw_grid(
         self,
         condition: Image.Image | None,
+        second: Image.Image | None,
         left: str,
         right: str,
         knob: str,
@@ -124,18 +127,20 @@ class More:
         images: dict[str, list[Any]] = {}
         for number, (title, each) in enumerate(variants):
             progress((number, len(variants)), desc=f"{knob} {title}", unit="values")
-            for image in self.lab.generate(each, condition):
+            for image in self.lab.generate(each, condition, second=given_map(form, second)):
                 images.setdefault(image.arm, []).append((image, title))
         shown = [(image.image, f"{title_of(arm)}, {title}") for arm, row in images.items() for image, title in row]
         return (
             gr.Gallery(shown, columns=len(variants), visible=True),
-            gr.DownloadButton(value=self._zip(images, condition), visible=True),
+            gr.DownloadButton(value=self._zip(images, condition, given_map(form, second)), visible=True),
         )
 
     def _variants(self, settings: GenerateSettings, knob: str, values: str) -> list[tuple[str, GenerateSettings]]:
         if knob not in KNOBS:
             raise LisaError(f"There is no setting {str(knob)[:40]!r} to change: choose one from the list.")
         name = KNOBS[knob][0]
+        if name == "second_strength" and not settings.second_run:
+            raise LisaError("There is no second condition whose strength could change: choose its pair and map first.")
         words = [part.strip() for part in (values or "").split(",") if part.strip()]
         if name == "checkpoint":
             pair = controls.find_pair(self.lab.pairs(), settings.run)
@@ -147,13 +152,15 @@ class More:
         hint = next(hint for field, _, hint, _ in options(GenerateSettings) if field == name)
         return [(word, check(replace(settings, **{name: parse_text(name, word, hint)}))) for word in words]
 
-    def _zip(self, images: dict[str, list[Any]], condition: Image.Image) -> str:
-        """Pack the PNGs, which carry their settings, with their condition."""
+    def _zip(self, images: dict[str, list[Any]], condition: Image.Image, second: Image.Image | None) -> str:
+        """Pack the PNGs, which carry their settings, with their conditions."""
+        maps = {"condition.png": condition, **({"second-condition.png": second} if second else {})}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lisa-grid.zip"
-            condition.save(Path(folder) / "condition.png")
             with zipfile.ZipFile(path, "w") as pack:
-                pack.write(Path(folder) / "condition.png", "condition.png")
+                for name, image in maps.items():
+                    image.save(Path(folder) / name)
+                    pack.write(Path(folder) / name, name)
                 for arm, row in images.items():
                     for number, (image, _) in enumerate(row):
                         self.lab.save(image, Path(folder) / "one.png")
@@ -161,14 +168,21 @@ class More:
             return self.zip.move_resource_to_block_cache(str(path))
 
     def show_blind(
-        self, condition: Image.Image | None, left: str, right: str, blind: Blind | None, **form: Any
+        self,
+        condition: Image.Image | None,
+        second: Image.Image | None,
+        left: str,
+        right: str,
+        blind: Blind | None,
+        **form: Any,
     ) -> tuple[Any, ...]:
         """Generate a pair from a new seed and show it in an order that is not told."""
         if left == right:
             raise LisaError(f"Both sides are {left}: choose two different arms under Expert settings.")
         form["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.compare.settings(condition, (left, right), form)
-        images = {image.arm: image.image for image in self.lab.generate(settings, condition)}
+        drawn = self.lab.generate(settings, condition, second=given_map(form, second))
+        images = {image.arm: image.image for image in drawn}
         order = (left, right) if secrets.randbelow(2) else (right, left)
         kept = blind.votes if blind else Counter()
         asked = gr.update(interactive=True)

@@ -11,6 +11,7 @@ from PIL import Image
 from app import controls
 from app.intake import SafeImage
 from app.plots import overlay
+from app.tabs._compare_second import SecondCondition
 from lisa.lab import Example, Lab, PairView
 from lisa.settings import GenerateSettings
 
@@ -78,6 +79,8 @@ class ComparePage:
         self._draw_prompt(settings)
         self._draw_stage(example, example.condition if example else first.maps["canny"], pair)
         self._draw_settings(settings, pairs, pair)
+        self.second = SecondCondition(pairs)
+        self.fields |= self.second.fields
         self._draw_expert(settings, pair)
         self._draw_close_up(example)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import gradio as gr
 from PIL import Image
 
 from app import controls
 from app.intake import SafeImage, canvas
+from app.shared import Made
+from app.tabs._draw_over import DrawOver
 from lisa.annotators.base import Knob
 from lisa.lab import AnnotatorView, SceneView
 from lisa.options import Option
@@ -19,14 +20,6 @@ SOURCES = {"scene": "A rendered scene", "upload": "Your own picture", "draw": "A
 SCENES = 10_000
 SCENE_SEED = Option("Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1)
 FRAME = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
-
-
-@dataclass(frozen=True)
-class Made:
-    """The map on screen and what kind it is."""
-
-    map: Image.Image
-    condition: str
 
 
 def gallery_of(scene: SceneView) -> list[tuple[Image.Image, str]]:
@@ -164,8 +157,11 @@ class ConditionPage:
             alt_text="The condition map",
         )
         self.status = gr.Markdown("", elem_id="map-status")
-        self.use = gr.Button("Use in Compare", variant="primary", elem_id="use")
+        with gr.Row():
+            self.use = gr.Button("Use in Compare", variant="primary", elem_id="use", min_width=140)
+            self.use_second = gr.Button("Use as second condition", elem_id="use-second", min_width=140)
         self.made = gr.State(Made(first.maps["canny"], "canny"))
+        DrawOver(self.made, self.map, self.status)
 
     def _draw_knobs(self) -> None:
         @gr.render([self.annotator], show_progress="hidden")

@@ -17,6 +17,7 @@ from app.plots import overlay
 from app.shared import Carried, Shared
 from app.tabs._compare_more import More
 from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
+from app.tabs._compare_second import chosen, given_map
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
 from lisa.options import from_dict
@@ -48,7 +49,7 @@ class Compare:
         gr.on(
             [ui.go.click, ui.fields["prompt"].submit],
             guarded(self.generate),
-            [ui.condition, ui.random_seed, *ui.arms],
+            [ui.condition, ui.random_seed, *ui.arms, ui.second.map],
             [*ui.pictures, *ui.headings, *ui.downloads, ui.slider, ui.status, ui.fields["seed"], ui.shown],
             inputs_kwargs=ui.fields,
             api_name="generate",
@@ -60,14 +61,27 @@ class Compare:
     def _wire_choices(self, shared: Shared) -> None:
         family, run = self.ui.fields["family"], self.ui.fields["run"]
         of_pair = [self.ui.fields["checkpoint"], *self.ui.arms, self.ui.hint]
-        shared.page.load(guarded(self.refresh), [family], [family, run, self.ui.families_note], **QUIET)
-        family.input(guarded(self.choose_family), [family], [run, *of_pair], **QUIET)
+        second = self.ui.second
+        shared.page.load(
+            guarded(self.refresh), [family, *second.outputs],
+            [family, run, *second.outputs, self.ui.families_note], **QUIET,
+        )  # fmt: skip
+        family.input(guarded(self.choose_family), [family], [run, *second.outputs, *of_pair], **QUIET)
+        second.fields["second_run"].input(
+            guarded(self.choose_second), [family, second.fields["second_run"]], second.outputs, **QUIET
+        )
+        second.clear.click(
+            guarded(lambda name: (None, *self.choose_second(name, ""))),
+            [family],
+            [second.map, *second.outputs],
+            **QUIET,
+        )
         run.input(guarded(self.choose_pair), [run], of_pair, **QUIET)
         self.ui.condition.upload(guarded(self.judge_upload), [self.ui.condition], [self.ui.hint], **QUIET)
         shared.carried.change(
             guarded(self.receive),
             [shared.carried, family],
-            [self.ui.condition, self.ui.fields["prompt"], run, *of_pair],
+            [second.map, *second.outputs, self.ui.condition, self.ui.fields["prompt"], run, *of_pair],
             **QUIET,
         )
         self.ui.png.upload(
@@ -94,6 +108,7 @@ class Compare:
         random_seed: bool,
         left_arm: str,
         right_arm: str,
+        second: Image.Image | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
         **values: Any,
     ) -> tuple[Any, ...]:
@@ -107,7 +122,8 @@ class Compare:
         def report(done: int, total: int, what: str) -> None:
             progress((done, total), desc=what, unit="steps")
 
-        results = {result.arm: result for result in self.lab.generate(settings, condition, report)}
+        images = self.lab.generate(settings, condition, report, given_map(values, second))
+        results = {result.arm: result for result in images}
         shown = Shown(condition, tuple(results[arm].image for arm in arms))
         words = self._report(settings, pair, list(results.values()))
         return *self._pictures([results[arm] for arm in arms]), words, settings.seed, shown
@@ -128,7 +144,8 @@ class Compare:
         if condition is None:
             raise LisaError("There is no condition yet: upload a map, or make one on the Condition tab.")
         names = ",".join(dict.fromkeys(map(str, arms)))
-        return from_dict(GenerateSettings, {**values, "condition": self._pair(values).condition, "arms": names})
+        asked = {**values, "condition": self._pair(values).condition, "arms": names}
+        return from_dict(GenerateSettings, asked)
 
     def _pair(self, values: dict[str, Any]) -> PairView:
         """Check the form, and find the pair that it names."""
@@ -165,23 +182,36 @@ class Compare:
         step = int(settings.checkpoint.removeprefix("step-") or pair.steps[-1])
         return (
             f"**Done in {sum(result.seconds for result in results):.1f} s** ({each}): seed {settings.seed}, "
-            f"{settings.steps} steps, {pair.condition} at training step {step:,}."
+            f"{settings.steps} steps, {pair.condition} at training step {step:,}{self._and_second(settings)}."
         )
 
-    def refresh(self, family: str) -> tuple[Any, ...]:
+    def _and_second(self, settings: GenerateSettings) -> str:
+        pair = controls.find_pair(self.lab.pairs(), settings.second_run)
+        return f", and {pair.condition} at strength {settings.second_strength:g}" if pair else ""
+
+    def refresh(self, family: str, second_run: str | None, second_step: str | None) -> tuple[Any, ...]:
         """Look up families and pairs again: runs may have finished since the app was started."""
         families = self.lab.families()
         missing = [f"- {view.title}: {view.reason}" for view in families if not view.installed]
         note = "**Families that cannot be used here**\n\n" + "\n".join(missing) if missing else ""
-        pairs = controls.pair_choices(self.lab.pairs(family))
-        return gr.update(choices=controls.family_choices(families)), gr.update(choices=pairs), note
+        pairs = self.lab.pairs(family)
+        return (
+            gr.update(choices=controls.family_choices(families)),
+            gr.update(choices=controls.pair_choices(pairs)),
+            *chosen(pairs, second_run or "", second_step or ""),
+            note,
+        )
+
+    def choose_second(self, family: str, run: str | None) -> tuple[Any, ...]:
+        """List the training steps of the second pair."""
+        return chosen(self.lab.pairs(family), run or "")
 
     def choose_family(self, family: str) -> tuple[Any, ...]:
         """List the pairs of a family and take the first."""
         pairs = self.lab.pairs(family)
         pair = pairs[0] if pairs else None
         choices = gr.update(choices=controls.pair_choices(pairs), value=pair.id if pair else None)
-        return choices, *self._of_pair(pair, "" if pair else NO_PAIRS)
+        return choices, *chosen(pairs, ""), *self._of_pair(pair, "" if pair else NO_PAIRS)
 
     def choose_pair(self, run: str) -> tuple[Any, ...]:
         """List what belongs to a pair: training steps and arms."""
@@ -195,17 +225,20 @@ class Compare:
     def receive(self, carried: Carried | None, family: str) -> tuple[Any, ...]:
         """Take a map from the Condition tab, and the pair that learned this kind of map."""
         if carried is None:
-            return (gr.skip(),) * 7
+            return (gr.skip(),) * 10
         pairs = self.lab.pairs(family)
         fitting = [pair for pair in pairs if pair.condition == carried.condition]
+        if carried.second:
+            return carried.map, *chosen(pairs, fitting[0].id if fitting else ""), *(gr.skip(),) * 7
         hint = ""
         if carried.condition and not fitting:
             hint = f"No pair of this family has learned **{carried.condition}** maps: this one will not follow."
         prompt = carried.caption or gr.skip()
+        first = (*(gr.skip(),) * 3, carried.map, prompt)
         if not fitting:
-            return carried.map, prompt, *(gr.skip(),) * 4, hint
+            return *first, *(gr.skip(),) * 4, hint
         choices = gr.update(choices=controls.pair_choices(pairs), value=fitting[0].id)
-        return carried.map, prompt, choices, *self._of_pair(fitting[0], hint)
+        return *first, choices, *self._of_pair(fitting[0], hint)
 
     def judge_upload(self, image: Image.Image | None) -> str:
         """Warn when a photograph was given where a map belongs."""
@@ -226,6 +259,9 @@ class Compare:
         if settings.checkpoint in dict(map(reversed, steps["choices"])):
             steps["value"] = settings.checkpoint
         values["checkpoint"] = steps
+        values["second_run"], values["second_checkpoint"] = chosen(
+            pairs, settings.second_run, settings.second_checkpoint
+        )
         return (
             *values.values(),
             *arms,

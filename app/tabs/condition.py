@@ -11,8 +11,9 @@ from PIL import Image
 from app import controls
 from app.guard import guarded
 from app.intake import looks_like_map, read_drawing
-from app.shared import Carried, Shared
-from app.tabs._condition_page import SCENE_SEED, SCENES, ConditionPage, Made, about, gallery_of
+from app.shared import Carried, Made, Shared
+from app.tabs._condition_page import SCENE_SEED, SCENES, ConditionPage, about, gallery_of
+from app.tabs._draw_over import NO_MAP
 from lisa.errors import LisaError
 from lisa.lab import Lab, SceneView
 from lisa.options import check_value
@@ -69,7 +70,8 @@ class Condition:
         gr.on([ui.knobs.change, ui.upload.change], guarded(self.annotate_live), inputs, outputs, **live)
         ui.new_scene.click(lambda: secrets.randbelow(SCENES), None, [ui.seed], **quiet)
         ui.maps.select(guarded(self.choose_exact), [ui.seed], [ui.annotator], **quiet)
-        ui.use.click(guarded(self.carry), [ui.made, ui.caption], [shared.carried, shared.tabs], **quiet)
+        for button, second in ((ui.use, False), (ui.use_second, True)):
+            button.click(guarded(self._carrying(second)), [ui.made, ui.caption], [shared.carried, shared.tabs], **quiet)
 
     def annotate(
         self,
@@ -169,8 +171,13 @@ class Condition:
             gr.update(visible=view is not None and not view.available, value=""),
         )
 
-    def carry(self, made: Made | None, caption: str) -> tuple[Any, ...]:
-        """Hand the map over and go to the Compare tab."""
-        if made is None:
-            raise LisaError("There is no map yet: choose a picture and make its map first.")
-        return Carried(made.map, made.condition, (caption or "").strip()), gr.Tabs(selected="compare")
+    def _carrying(self, second: bool) -> Any:
+        """What hands the map over, as the first condition or as the second, and goes to the Compare tab."""
+
+        def carry(made: Made | None, caption: str) -> tuple[Any, ...]:
+            if made is None:
+                raise LisaError(NO_MAP)
+            carried = Carried(made.map, made.condition, (caption or "").strip(), second)
+            return carried, gr.Tabs(selected="compare")
+
+        return carry

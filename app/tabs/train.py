@@ -67,7 +67,7 @@ class Train:
             show_progress_on=[ui.about_data], api_visibility="private",
         )  # fmt: skip
         ui.start.click(
-            guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_name="train",
+            guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_visibility="private",
             concurrency_id="runs", concurrency_limit=1,
         ).success(guarded(self.look), [ui.run, ui.smoothing, ui.log], self._view(), **FREE)  # fmt: skip
         ui.clone.click(guarded(self.clone), [ui.run], [*ui.fields.values(), ui.arms, ui.name], **QUIET)

@@ -37,12 +37,14 @@ class FakeLab(Lab):
 
     Attributes:
         asked: the settings and conditions of every generate() call.
+        seconds: the second conditions of every generate() call, None where there was none.
         failure: raised by the next generate() call.
         finished_example: whether there is one for the first screen.
         trained: whether there are pairs.
     """
 
     asked: list[tuple[GenerateSettings, Image.Image]] = field(default_factory=list)
+    seconds: list[Image.Image | None] = field(default_factory=list)
     failure: Exception | None = None
     finished_example: bool = True
     trained: bool = True
@@ -78,8 +80,9 @@ class FakeLab(Lab):
         self._drawn_from.update({image.tobytes(): scene.image for image in scene.maps.values()})
         return scene
 
-    def generate(self, settings, condition, progress=None):
+    def generate(self, settings, condition, progress=None, second=None):
         self.asked.append((settings, condition))
+        self.seconds.append(second)
         if self.failure:
             failure, self.failure = self.failure, None
             raise failure

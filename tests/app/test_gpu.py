@@ -10,7 +10,10 @@ import pytest
 
 from app import gpu
 from app.build import build
-from lisa.settings import GenerateSettings
+from lisa.errors import LisaError
+from lisa.rundesk import RunDesk
+from lisa.settings import GenerateSettings, TrainSettings
+from lisa.zero_gpu import NO_TRAINING
 from tests.app.fake_lab import FakeLab
 
 
@@ -52,4 +55,10 @@ def test_calls_travel_without_their_callbacks(space):
 
 def test_the_page_says_that_it_cannot_train(space):
     page = build(FakeLab())
-    assert any(getattr(block, "value", None) == gpu.NO_TRAINING for block in page.blocks.values())
+    assert any(getattr(block, "value", None) == NO_TRAINING for block in page.blocks.values())
+
+
+def test_nothing_starts_a_process_there(space, tmp_path):
+    with pytest.raises(LisaError, match="duplicate this Space"):
+        RunDesk(tmp_path).start(TrainSettings(), "mine")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,71 @@
+"""On the Compare tab: a second pair with its own condition and strength, whose control is added to the first's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from app import controls
+from app.intake import SafeImage
+from lisa.lab import PairView
+from lisa.settings import GenerateSettings
+
+NONE = ("None", "")
+FIELDS = ("second_run", "second_checkpoint", "second_strength")
+
+
+class SecondCondition:
+    """The components, as attributes; ``fields`` belong to the tab's form.
+
+    Args:
+        pairs: of the family that is chosen at first.
+    """
+
+    def __init__(self, pairs: Sequence[PairView]) -> None:
+        with gr.Accordion("A second condition", open=False), gr.Row(elem_classes="settings"):
+            self.map = SafeImage(
+                label="Second condition map", type="pil", format="png", sources=["upload", "clipboard"],
+                buttons=["fullscreen"], elem_classes="picture", elem_id="second-map",
+                placeholder="Drop a map here, or send one from the Condition tab",
+            )  # fmt: skip
+            with gr.Column(min_width=200):
+                run = controls.control(
+                    GenerateSettings, "second_run", choices=_choices(pairs), value="", elem_id="second-run",
+                    info="Its baseline is added to the baseline, its LISA to LISA.",
+                )  # fmt: skip
+                step = controls.control(GenerateSettings, "second_checkpoint", choices=[NONE], value="")
+                strength = controls.control(GenerateSettings, "second_strength")
+                self.clear = gr.Button("Without a second condition", size="sm", elem_id="second-clear")
+        self.fields = dict(zip(FIELDS, (run, step, strength), strict=True))
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What ``chosen`` fills: the pair and its training step."""
+        return [self.fields["second_run"], self.fields["second_checkpoint"]]
+
+
+def _choices(pairs: Sequence[PairView]) -> list[tuple[str, str]]:
+    return [NONE, *controls.pair_choices(pairs)]
+
+
+def chosen(pairs: Sequence[PairView], run: str, checkpoint: str = "") -> tuple[Any, Any]:
+    """Updates for the second pair and its training step.
+
+    Args:
+        pairs: that may be chosen.
+        run: the one that is; an unknown one is none.
+        checkpoint: its training step; empty takes the last one.
+    """
+    pair = controls.find_pair(pairs, run)
+    steps = controls.step_choices(pair) or [NONE]
+    known = [value for _, value in steps]
+    step = checkpoint if checkpoint in known else known[0]
+    return gr.update(choices=_choices(pairs), value=pair.id if pair else ""), gr.update(choices=steps, value=step)
+
+
+def given_map(values: Mapping[str, Any], second: Image.Image | None) -> Image.Image | None:
+    """The second map, unless no second pair is chosen: then it only lies there."""
+    return second if values.get("second_run") else None
