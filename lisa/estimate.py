@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lisa.data import TrainingData
+from lisa.data.samples import TrainingData
 from lisa.errors import LisaError
 from lisa.families.base import Family, load_family
 from lisa.job import accelerator_for, preview_images

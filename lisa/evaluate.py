@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lisa.data import TrainingData, condition_pool, encode_images, folder_pictures, scene_pictures
-from lisa.datasource import resolve_data
+from lisa.data.samples import TrainingData, condition_pool, encode_images, folder_pictures, scene_pictures
+from lisa.data.source import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
 from lisa.generate import Control, initial_noise, sample

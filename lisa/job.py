@@ -25,7 +25,7 @@ from lisa.checkpoint import (
     save_arm,
     save_tensors,
 )
-from lisa.data import TrainingData, load_data
+from lisa.data.samples import TrainingData, load_data
 from lisa.errors import LisaError
 from lisa.families.base import load_family
 from lisa.generate import paired_images

@@ -17,12 +17,12 @@ from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
 from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.memory import Memory
-from lisa.modeldesk import ModelDesk
 from lisa.options import check, from_dict
 from lisa.pairs import PairView, find_pair, list_pairs
 from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
+from lisa.sharing.desk import ModelDesk
 
 if TYPE_CHECKING:
     from torch import nn

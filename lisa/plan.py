@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa.datacheck import DataReport
+from lisa.data.check import DataReport
 from lisa.follow import command, environment, last_words
 from lisa.settings import TrainSettings
 

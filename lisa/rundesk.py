@@ -21,7 +21,7 @@ from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings, parse_arms
 
 if TYPE_CHECKING:
-    from lisa.datacheck import DataReport
+    from lisa.data.check import DataReport
     from lisa.plan import Plan
 
 _STARTING = 30.0  # seconds in which a new process need not own its lock yet
@@ -130,8 +130,8 @@ class RunDesk:
         return f"{stem}-{number}"
 
     def conditions(self) -> tuple[str, ...]:
-        """List the conditions that can be learnt here; see ``lisa.datacheck``."""
-        from lisa.datacheck import trainable_conditions
+        """List the conditions that can be learnt here; see ``lisa.data.check``."""
+        from lisa.data.check import trainable_conditions
 
         return trainable_conditions()
 
@@ -145,15 +145,15 @@ class RunDesk:
             The folder, for the setting ``data``.
 
         Raises:
-            LisaError: if it is damaged, too large, unsafe or without an image; see ``lisa.datasource``.
+            LisaError: if it is damaged, too large, unsafe or without an image; see ``lisa.data.source``.
         """
-        from lisa.datasource import unpack_zip
+        from lisa.data.source import unpack_zip
 
         return str(unpack_zip(Path(path)))
 
     def count_data(self, data: str, condition: str) -> DataReport:
-        """Count the rows of training data, without opening a picture; see ``lisa.datacheck``."""
-        from lisa.datacheck import check_data
+        """Count the rows of training data, without opening a picture; see ``lisa.data.check``."""
+        from lisa.data.check import check_data
 
         return check_data(data, condition, samples=0, resolution=0, look=0)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lisa.checkpoint import DECODER_FOLDER
-from lisa.data import TrainingData, load_data
+from lisa.data.samples import TrainingData, load_data
 from lisa.decoder import ScoreDecoder
 from lisa.errors import unknown_name
 from lisa.families.base import Family

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from lisa.data import TrainingData
+from lisa.data.samples import TrainingData
 from lisa.decoder import ScoreDecoder
 from lisa.errors import unknown_name
 from lisa.families.base import Family

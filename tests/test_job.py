@@ -12,7 +12,7 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
 
-from lisa.data import load_data
+from lisa.data.samples import load_data
 from lisa.errors import LisaError
 from lisa.evaluate import held_out
 from lisa.export import export_run

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lisa.data import condition_pool
+from lisa.data.samples import condition_pool
 from lisa.errors import LisaError
 from lisa.evaluate import evaluate, held_out
 from lisa.files import read_json

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lisa.data import TrainingData
+from lisa.data.samples import TrainingData
 from lisa.decoder import ScoreDecoder
 from lisa.scoreview import decoder_of, false_colours, fit_decoder, held_out_sample, score_views
 from tests import tiny

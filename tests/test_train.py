@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from lisa.checkpoint import load_arm, load_tensors, optimizer_tensors, restore_optimizer, save_arm, save_tensors
-from lisa.data import TrainingData
+from lisa.data.samples import TrainingData
 from lisa.errors import LisaError
 from lisa.settings import TrainSettings
 from lisa.train import Trainer

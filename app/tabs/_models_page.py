@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 from app import controls
-from lisa.inventory import MainView, SideView
 from lisa.lab import Lab, PairView
+from lisa.sharing.inventory import MainView, SideView
 
 # Headers and widths in pixels, together those of the page: a narrow screen scrolls the table and breaks no word.
 MAIN = {"Family": 300, "Here": 130, "Where from": 420, "Size": 130, "Parameters": 156}

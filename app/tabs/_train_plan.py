@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lisa.datacheck import DataReport
+from lisa.data.check import DataReport
 from lisa.plan import Estimate, Plan
 from lisa.settings import TrainSettings
 

@@ -66,7 +66,7 @@ def _train(settings: TrainSettings, folder: Path) -> None:
 
 def _print_estimate(settings: TrainSettings) -> None:
     """Print each part as soon as it is known: the data can be mended while the networks still load."""
-    from lisa.datacheck import check_data
+    from lisa.data.check import check_data
     from lisa.families.base import FAMILIES
 
     resolution = FAMILIES.get(settings.family).resolution

@@ -9,8 +9,8 @@ from app.shared import Shared
 from app.tabs._models_page import NO_PAIRS, NO_SIDES, size_words
 from app.tabs.models import Models
 from lisa.errors import LisaError
-from lisa.inventory import MainView, SideView
-from lisa.modeldesk import ModelDesk
+from lisa.sharing.desk import ModelDesk
+from lisa.sharing.inventory import MainView, SideView
 from tests.app.fake_lab import FAMILY, FakeLab
 
 MAINS = (

@@ -14,7 +14,7 @@ from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
 from app.tabs._train_plan import duration, plan_words
 from app.tabs.train import Train
-from lisa.datacheck import DataReport
+from lisa.data.check import DataReport
 from lisa.errors import LisaError
 from lisa.plan import Estimate, Plan
 from lisa.rundesk import RunDesk

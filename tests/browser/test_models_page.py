@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from lisa.modeldesk import ModelDesk
+from lisa.sharing.desk import ModelDesk
 from tests.app.fake_lab import FakeLab
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from lisa.datacheck import check_data
+from lisa.data.check import check_data
 from lisa.plan import Estimate, Plan
 from lisa.rundesk import RunDesk
 

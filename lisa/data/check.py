@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lisa.annotators.base import ANNOTATORS, annotator_for, availability
-from lisa.datasource import resolve_data
+from lisa.data.imagefolder import HELD_OUT, Row, read_rows, split_rows
+from lisa.data.source import resolve_data
 from lisa.errors import LisaError
-from lisa.imagefolder import HELD_OUT, Row, read_rows, split_rows
 from lisa.scenes.example import SIZE
 from lisa.scenes.pool import EXACT, count_cached, people_for
 

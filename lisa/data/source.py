@@ -9,10 +9,10 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
+from lisa.data.hub import hub_folder
+from lisa.data.imagefolder import IMAGE_ENDINGS, METADATA
 from lisa.errors import LisaError
 from lisa.files import building, sha256
-from lisa.hubdata import hub_folder
-from lisa.imagefolder import IMAGE_ENDINGS, METADATA
 from lisa.scenes.pool import cache_folder
 from lisa.unzip import unzip
 

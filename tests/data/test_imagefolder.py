@@ -7,8 +7,8 @@ import json
 import pytest
 from PIL import Image
 
+from lisa.data.imagefolder import read_imagefolder
 from lisa.errors import LisaError
-from lisa.imagefolder import read_imagefolder
 
 
 @pytest.fixture

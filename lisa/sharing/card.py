@@ -11,11 +11,11 @@ from typing import Any
 from lisa.arms import ArmSettings, parse_arms
 from lisa.families.base import FAMILIES, FamilySpec
 from lisa.files import read_json
-from lisa.hub import HUB_ID
 from lisa.options import from_dict
 from lisa.origin import Origin, read_origin
 from lisa.runs import RunFolder
 from lisa.settings import TrainSettings
+from lisa.sharing.hub import HUB_ID
 
 _PAPER = "[likelihood score alignment](https://arxiv.org/abs/2606.27192)"
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from lisa.errors import LisaError
 from lisa.files import read_json
-from lisa.hub import HUB_ID, fetch_snapshot
 from lisa.origin import Origin
+from lisa.sharing.hub import HUB_ID, fetch_snapshot
 from lisa.unzip import unzip
 
 CONFIG = "config.json"

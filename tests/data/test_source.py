@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa import datasource
-from lisa.datasource import data_folder, resolve_data
+from lisa.data.hub import write_imagefolder
+from lisa.data.imagefolder import read_imagefolder, read_rows
+from lisa.data.source import data_folder, resolve_data
 from lisa.errors import LisaError
-from lisa.hubdata import write_imagefolder
-from lisa.imagefolder import read_imagefolder, read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +112,7 @@ def test_a_bomb_is_refused_by_the_sizes_that_it_declares(tmp_path):
     struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 4_294_967_294)
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasource, "MAX_BYTES", 2**32 - 3)
+        patch.setattr("lisa.data.source.MAX_BYTES", 2**32 - 3)
         refused(path, "unpacks to 4.3 GB, but the limit is 4.3 GB")
 
 
@@ -127,9 +126,9 @@ def test_a_bomb_that_lies_about_its_size_is_cut_and_refused(tmp_path):
 
 def test_too_many_entries_and_too_little_room_are_refused(tmp_path, monkeypatch):
     path = zipped(tmp_path / "many.zip", {f"{i}.png": picture() for i in range(4)})
-    monkeypatch.setattr(datasource, "MAX_ENTRIES", 3)
+    monkeypatch.setattr("lisa.data.source.MAX_ENTRIES", 3)
     refused(path, "has 4 entries, but the limit is 3")
-    monkeypatch.setattr(datasource, "MAX_ENTRIES", 4)
+    monkeypatch.setattr("lisa.data.source.MAX_ENTRIES", 4)
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr("lisa.unzip.shutil.disk_usage", lambda folder: usage)
     refused(path, "but only 0.0 GB are free")

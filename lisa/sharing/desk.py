@@ -12,15 +12,15 @@ from pathlib import Path
 from lisa.errors import LisaError, unknown_name
 from lisa.families.base import FAMILIES, FamilySpec
 from lisa.files import building, read_json, replacing, sync, write_atomically, write_json
-from lisa.hub import check_push, push_folder, why_no_push
-from lisa.inventory import MainView, SideView, arms_in, main_views, side_views
-from lisa.modelcard import model_card
 from lisa.options import check, to_dict
 from lisa.origin import IMPORTED
 from lisa.rundesk import own_folder, run_folders
 from lisa.runs import RunFolder
 from lisa.settings import TrainSettings
-from lisa.sidesource import CONFIG, WEIGHTS, fetch_side, weight_files
+from lisa.sharing.card import model_card
+from lisa.sharing.hub import check_push, push_folder, why_no_push
+from lisa.sharing.inventory import MainView, SideView, arms_in, main_views, side_views
+from lisa.sharing.source import CONFIG, WEIGHTS, fetch_side, weight_files
 
 _CONDITION = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -49,7 +49,7 @@ class ModelDesk:
         """Make a run of a side network from elsewhere, so that it is listed wherever runs are.
 
         Args:
-            source: folder in diffusers' layout, a .zip of one, or a hub id; see ``lisa.sidesource``.
+            source: folder in diffusers' layout, a .zip of one, or a hub id; see ``lisa.sharing.source``.
             family: whose main network it must fit.
             condition: that it reads, such as "canny".
             name: of the new run.

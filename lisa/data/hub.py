@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from lisa.annotators.images import FORMATS, load_rgb
+from lisa.data.imagefolder import CAPTION_COLUMNS, HELD_OUT, METADATA
 from lisa.errors import LisaError
 from lisa.files import building
-from lisa.imagefolder import CAPTION_COLUMNS, HELD_OUT, METADATA
 
 _ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp"}
 _SPLITS = {"valid": "validation", "val": "validation", "dev": "validation"}

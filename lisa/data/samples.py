@@ -1,6 +1,6 @@
 """Training data as cached tensors: latents, condition images and captions.
 
-Two sources: the built-in scenes, and whatever ``lisa.datasource`` makes a folder of images. Latents are posterior
+Two sources: the built-in scenes, and whatever ``lisa.data.source`` makes a folder of images. Latents are posterior
 means, computed once and kept in the cache folder under a fingerprint of the autoencoder and the pictures.
 """
 
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lisa.annotators.base import annotate, annotator_for
 from lisa.checkpoint import kept_tensor
-from lisa.datasource import resolve_data
+from lisa.data.imagefolder import read_imagefolder
+from lisa.data.source import resolve_data
 from lisa.errors import LisaError
 from lisa.families.base import Family
-from lisa.imagefolder import read_imagefolder
 from lisa.pixels import to_pixels
 from lisa.scenes.pool import Pool, cache_folder, load_pool, people_for
 

@@ -14,7 +14,7 @@ from lisa.origin import IMPORTED, read_origin
 from lisa.rundesk import run_folders
 from lisa.runs import RunFolder
 from lisa.settings import TrainSettings, parse_arms
-from lisa.sidesource import weight_files
+from lisa.sharing.source import weight_files
 
 _MAIN_PARTS = ("unet", "transformer")
 

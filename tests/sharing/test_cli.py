@@ -9,7 +9,7 @@ from diffusers import ControlNetModel
 
 import lisa.lab
 from lisa.__main__ import main
-from lisa.modeldesk import ModelDesk
+from lisa.sharing.desk import ModelDesk
 from tests import tiny
 
 KIND = "scenes-unet"

@@ -8,8 +8,7 @@ from dataclasses import asdict
 import pytest
 from PIL import Image
 
-from lisa import datacheck
-from lisa.datacheck import DataReport, check_data, trainable_conditions
+from lisa.data.check import DataReport, check_data, trainable_conditions
 from lisa.errors import LisaError
 from lisa.scenes.pool import _shard_folder
 
@@ -56,7 +55,7 @@ def test_only_the_rows_that_training_takes_are_opened(folder, monkeypatch):
     assert report.looked_at == 3 and [name for name, _ in report.faulty] == ["02.png"]
     nothing = check_data(str(folder), "canny", samples=0, resolution=0, look=0)
     assert nothing.rows == 20 and nothing.looked_at == 0 and nothing.smallest is None
-    monkeypatch.setattr(datacheck, "_LOOK_SECONDS", -1.0)
+    monkeypatch.setattr("lisa.data.check._LOOK_SECONDS", -1.0)
     assert check_data(str(folder), "canny", samples=100, resolution=8).looked_at == 0
 
 

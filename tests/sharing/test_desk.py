@@ -17,7 +17,6 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
 
-from lisa import sidesource
 from lisa.errors import LisaError
 from lisa.files import write_json
 from lisa.lab import Lab
@@ -124,7 +123,7 @@ def test_a_zip_gives_only_what_is_needed(lab, side, tmp_path, monkeypatch):
         unzip(path, target, *limits)
         written.update(each.relative_to(target).as_posix() for each in target.rglob("*") if each.is_file())
 
-    monkeypatch.setattr(sidesource, "unzip", seen)
+    monkeypatch.setattr("lisa.sharing.source.unzip", seen)
     extra = [("theirs/run.py", "boom"), ("theirs/extra.bin", b"pickle"), ("__MACOSX/config.json", "{}")]
     bring(lab, zipped(tmp_path / "theirs.zip", side, "theirs/", extra))
     kept = lab.root / "runs" / "mine" / "checkpoints" / "step-000000" / "imported"

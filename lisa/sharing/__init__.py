@@ -1,0 +1,1 @@
+"""Networks that come from elsewhere and go out: folders, zips, the hub, and what is here."""
