@@ -69,6 +69,8 @@ class Job:
                 stack.enter_context(self.run.lock())
                 self.run.sweep()
                 self.run.take_requests()
+                if self.run.settings() != to_dict(self.settings):
+                    self.run.write_settings(to_dict(self.settings))
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             trainer = self._prepare()

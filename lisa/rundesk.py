@@ -94,7 +94,7 @@ class RunDesk:
 
     def _view(self, path: Path) -> RunView:
         settings = RunFolder(path).settings()
-        arms = IMPORTED if read_origin(path) else settings["arms"]
+        arms = IMPORTED if read_origin(path) else ", ".join(arm.name for arm in parse_arms(settings["arms"]))
         title = f"{path.name}: {settings['condition']}, {arms}"
         return RunView(str(path.relative_to(self.root)), title, path.is_relative_to(self.root / "runs"))
 

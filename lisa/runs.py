@@ -99,8 +99,12 @@ class RunFolder:
         return (self.path / "settings.json").is_file()
 
     def settings(self) -> dict[str, Any]:
-        """Read the settings that the run was started with."""
+        """Read the settings that the run was started with, or last resumed with."""
         return read_json(self.path / "settings.json")
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Replace settings.json: a resumed run may be longer, or on another device."""
+        write_json(self.path / "settings.json", dict(settings))
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace state.json.

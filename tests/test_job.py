@@ -73,7 +73,7 @@ def test_a_finished_run_holds_what_the_readme_names(settings, tmp_path):
     }
     side = ControlNetModel.from_pretrained(run.checkpoint_dir(4) / "lisa")
     assert side.config.block_out_channels == [8, 16, 16]
-    assert (run.checkpoint_dir(4) / "lisa" / "decoder" / "down_3" / "decoder.safetensors").exists()
+    assert (run.checkpoint_dir(4) / "lisa" / "decoder" / "down_0" / "decoder.safetensors").exists()
     assert not run.is_running()
 
 
@@ -109,7 +109,7 @@ def test_other_settings_for_the_same_folder_are_refused(settings, tmp_path):
     with pytest.raises(LisaError, match="started with batch_size 2, not 1"):
         Job(replace(settings, batch_size=1), tmp_path / "run")
     longer = run_to_the_end(settings, tmp_path / "run")
-    assert longer.checkpoints() == [2, 4]
+    assert longer.checkpoints() == [2, 4] and longer.settings()["steps"] == 4
 
 
 def test_a_failure_is_written_for_followers(settings, tmp_path):

@@ -33,6 +33,7 @@ KNOBS = {
     "Guidance": ("guidance", "1, 2, 3, 5"),
     "Sampling steps": ("steps", "5, 10, 20, 40"),
     "Training step": ("checkpoint", ""),
+    "Arm: lambda or tap": ("arms", ""),
 }
 
 
@@ -65,7 +66,7 @@ class More:
                 )
                 self.values = gr.Textbox(
                     KNOBS["Seed"][1], label="Values", max_lines=1, elem_id="grid-values",
-                    info=f"Up to {MOST}, joined by commas; for training steps empty takes all.",
+                    info=f"Up to {MOST}, joined by commas; of training steps and arms empty takes all.",
                 )  # fmt: skip
                 self.draw = gr.Button("Draw the grid", size="lg", elem_id="draw-grid")
             self.grid = gr.Gallery(
@@ -129,7 +130,11 @@ class More:
             progress((number, len(variants)), desc=f"{knob} {title}", unit="values")
             for image in self.lab.generate(each, condition, second=given_map(form, second)):
                 images.setdefault(image.arm, []).append((image, title))
-        shown = [(image.image, f"{title_of(arm)}, {title}") for arm, row in images.items() for image, title in row]
+        shown = [
+            (image.image, title_of(arm) if title == arm else f"{title_of(arm)}, {title}")
+            for arm, row in images.items()
+            for image, title in row
+        ]
         return (
             gr.Gallery(shown, columns=len(variants), visible=True),
             gr.DownloadButton(value=self._zip(images, condition, given_map(form, second)), visible=True),
@@ -142,11 +147,11 @@ class More:
         if name == "second_strength" and not settings.second_run:
             raise LisaError("There is no second condition whose strength could change: choose its pair and map first.")
         words = [part.strip() for part in (values or "").split(",") if part.strip()]
+        pair = controls.find_pair(self.lab.pairs(), settings.run)
         if name == "checkpoint":
-            pair = controls.find_pair(self.lab.pairs(), settings.run)
-            words = [f"step-{int(w):06d}" if w.isdecimal() else w for w in words] or [
-                f"step-{s:06d}" for s in pair.steps
-            ]
+            words = [f"step-{int(word):06d}" if word.isdecimal() else word for word in words or map(str, pair.steps)]
+        if name == "arms":
+            words = pair.choose(",".join(words or pair.arms))
         if not 1 <= len(words) <= MOST:
             raise LisaError(f"There are {len(words)} values: give 1 to {MOST}, joined by commas.")
         hint = next(hint for field, _, hint, _ in options(GenerateSettings) if field == name)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lisa.errors import LisaError, unknown_name
+from lisa.families._embedding import keep_variance
 from lisa.families._fit import check_fit
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
@@ -112,6 +113,8 @@ class UNetFamily(Family):
             # Not torch.manual_seed, which would also seed the accelerators, whose state is not restored here.
             torch.default_generator.manual_seed(seed)
             side = ControlNetModel.from_unet(self.main, **overrides)
+        if self.spec.quick_embedding:
+            keep_variance(side.controlnet_cond_embedding, torch.Generator().manual_seed(seed))
         return side.to(self.device).train()
 
     def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:

@@ -53,6 +53,8 @@ class FamilySpec:
         default_lisa: How the arm "lisa" is aligned unless settings say otherwise.
         learning_rate: Usual learning rate of side network and score decoder.
         embedding_channels: Channels of a new side network's condition embedding, at factors 1, 2, 4, 8.
+        quick_embedding: Whether a new side network's condition embedding keeps its map's variance, for short runs,
+            rather than starting as diffusers does.
         check_side: Checks, without the main network's weights, that a folder holds a side network that fits the main
             network at (spec, source, revision); a LisaError says what does not. None where only load_side() can tell.
     """
@@ -68,6 +70,7 @@ class FamilySpec:
     default_lisa: LisaSettings = field(default_factory=LisaSettings)
     learning_rate: float = 1e-5
     embedding_channels: tuple[int, ...] = (16, 32, 96, 256)
+    quick_embedding: bool = False
     check_side: Callable[[FamilySpec, str, str, Path], None] | None = None
 
     def installed(self) -> str:

@@ -49,9 +49,10 @@ FAMILIES.add(
         missing=_missing,
         check_side=_check_side,
         obtain="python -m lisa pretrain makes it",
-        default_lisa=LisaSettings(weight=0.5, taps=("down_3",)),
-        learning_rate=5e-4,
+        default_lisa=LisaSettings(weight=0.5, taps=("down_0",)),
+        learning_rate=1e-3,
         embedding_channels=(16, 32, 64, 128),
+        quick_embedding=True,
     ),
 )
 FAMILIES.add(

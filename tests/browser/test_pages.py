@@ -180,6 +180,17 @@ def test_earlier_training_steps_and_other_arms_can_be_chosen(page, lab):
     expect(page.locator(".left .heading")).to_contain_text("Wide")
 
 
+def test_a_grid_over_arms_draws_each_once(page, lab):
+    page.get_by_role("button", name="A grid over one setting").click()
+    choose(page, re.compile("^Setting"), "Arm: lambda or tap")
+    page.locator("#draw-grid").click()
+    expect(page.locator("#grid img").nth(1)).to_be_visible()
+    assert [settings.arms for settings, _ in lab.asked] == ["baseline", "lisa"]
+    page.get_by_role("textbox", name=re.compile("^Values")).fill("lisa, stronger")
+    page.locator("#draw-grid").click()
+    expect(page.get_by_text("has no arm 'stronger'")).to_be_visible()
+
+
 def test_a_grid_changes_one_setting_and_can_be_downloaded(page, lab, tmp_path):
     page.get_by_role("button", name="A grid over one setting").click()
     choose(page, re.compile("^Setting"), "Control strength")

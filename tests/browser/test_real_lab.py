@@ -131,3 +131,38 @@ def test_a_run_goes_on_while_the_page_is_reloaded_and_a_second_one_looks(browser
     expect(page.locator("#train-status")).to_contain_text("was stopped and saved", timeout=LONG)
     assert [path.name for path in Path(lab.root / "runs").iterdir()] == ["tried"]
     assert any(pair.id == "runs/tried" for pair in lab.pairs())
+
+
+def test_a_shipped_pair_was_measured_and_is_read_back_scene_by_scene(page):
+    open_tab(page, "Evaluate")
+    expect(page.locator("#evaluate-status")).to_contain_text(re.compile(r"Measured on \d+ held-out scenes"))
+    expect(page.locator("#evaluate-table")).to_contain_text("LISA")
+    page.locator("#measure-0 .js-plotly-plot").wait_for()
+    page.locator("#round-trip").click()
+    expect(page.locator("#round-trip-words")).to_contain_text(
+        re.compile(r"mean over \d+ scenes: Baseline [\d.]+, LISA [\d.]+"), timeout=LONG
+    )
+    expect(page.locator("#round-trips img").nth(7)).to_be_visible()
+
+
+def test_a_second_condition_changes_the_picture(page):
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.locator("#status")).to_contain_text("Done in", timeout=LONG)
+    alone = page.locator("#right-picture img").get_attribute("src")
+    open_tab(page, "Condition")
+    page.get_by_role("combobox", name="2. Annotator").click()
+    page.get_by_role("option", name="Exact depth of the scene").click()
+    expect(page.locator("#map-status")).to_contain_text("Depth map")
+    page.get_by_role("button", name="Use as second condition").click()
+    page.get_by_role("button", name="A second condition").click()
+    expect(page.locator("#second-run input")).to_have_value(re.compile("^depth"))
+    page.get_by_role("button", name="Generate the pair").click()
+    expect(page.locator("#status")).to_contain_text("and depth at strength 1", timeout=LONG)
+    assert page.locator("#right-picture img").get_attribute("src") != alone
+
+
+def test_the_models_tab_lists_what_came_with_the_lab(page):
+    open_tab(page, "Models")
+    panel = page.get_by_role("tabpanel").locator("visible=true")
+    for name in ("canny", "depth", "segmentation", "pose"):
+        expect(panel.get_by_text(name).locator("visible=true").first).to_be_visible()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -73,8 +75,8 @@ def test_every_tap_has_the_shape_it_promises(family):
     assert not any(module._forward_pre_hooks for module in side.modules())
 
 
-def test_default_taps_are_the_published_layer_and_half_resolution():
-    for kind, name, stride in (("sd15", "down_5", 2), ("sd21", "down_5", 2), ("scenes-unet", "down_3", 2)):
+def test_default_taps_are_the_published_layer_and_what_was_measured():
+    for kind, name, stride in (("sd15", "down_5", 2), ("sd21", "down_5", 2), ("scenes-unet", "down_0", 1)):
         family = tiny.family(kind)
         (tap,) = family.default_taps(family.new_side(0))
         assert (tap.name, tap.stride) == (name, stride)
@@ -129,6 +131,26 @@ def test_the_condition_embedding_fits_the_autoencoder():
     for downscale, wanted in ((1, (16,)), (4, (16, 32, 64)), (32, (16, 32, 64, 128, 128, 128))):
         family.downscale = downscale
         assert family._embedding_channels() == wanted
+
+
+def variation_that_arrives(side):
+    """What is left of a random black and white map's variation before the embedding's last convolution."""
+    ends = []
+    embedding = side.controlnet_cond_embedding
+    hook = embedding.conv_out.register_forward_pre_hook(lambda module, inputs: ends.append(inputs[0]))
+    maps = (torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.1).float()
+    with torch.no_grad(), hook:
+        embedding(maps)
+    return float(ends[0].std((0, 2, 3)).mean() / maps.std())
+
+
+def test_a_quick_embedding_lets_the_map_through(monkeypatch):
+    family = tiny.family("scenes-unet")
+    quick = family.new_side(0)
+    monkeypatch.setattr(family, "spec", dataclasses.replace(family.spec, quick_embedding=False))
+    plain = family.new_side(0)
+    assert variation_that_arrives(plain) < 0.01 < 0.1 < variation_that_arrives(quick) < 2
+    assert not quick.controlnet_cond_embedding.conv_out.weight.any()
 
 
 def test_a_saved_side_network_comes_back(family, tmp_path):
