@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
 import zipfile
@@ -99,7 +100,9 @@ class More:
         ui = self.compare.ui
         form = [ui.condition, ui.second.map, *ui.arms]
         gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
-        self.knob.input(lambda name: KNOBS.get(name, ("", ""))[1], [self.knob], [self.values], **QUIET)
+        first = json.dumps({name: values for name, (_, values) in KNOBS.items()})
+        # In the browser: an answer of the server could come after values that were typed meanwhile.
+        self.knob.input(None, [self.knob], [self.values], js=f"name => ({first})[name]", **QUIET)
         self.draw.click(
             guarded(self.draw_grid), [*form, self.knob, self.values], [self.grid, self.zip], inputs_kwargs=ui.fields,
             show_progress_on=[self.grid], **gpu,

@@ -183,6 +183,7 @@ def test_earlier_training_steps_and_other_arms_can_be_chosen(page, lab):
 def test_a_grid_over_arms_draws_each_once(page, lab):
     page.get_by_role("button", name="A grid over one setting").click()
     choose(page, re.compile("^Setting"), "Arm: lambda or tap")
+    expect(page.get_by_role("textbox", name=re.compile("^Values"))).to_have_value("")
     page.locator("#draw-grid").click()
     expect(page.locator("#grid img").nth(1)).to_be_visible()
     assert [settings.arms for settings, _ in lab.asked] == ["baseline", "lisa"]
@@ -194,7 +195,9 @@ def test_a_grid_over_arms_draws_each_once(page, lab):
 def test_a_grid_changes_one_setting_and_can_be_downloaded(page, lab, tmp_path):
     page.get_by_role("button", name="A grid over one setting").click()
     choose(page, re.compile("^Setting"), "Control strength")
-    page.get_by_role("textbox", name=re.compile("^Values")).fill("0, 0.5, 1")
+    values = page.get_by_role("textbox", name=re.compile("^Values"))
+    expect(values).to_have_value("0, 0.5, 1, 1.5")
+    values.fill("0, 0.5, 1")
     page.locator("#draw-grid").click()
     expect(page.locator("#grid img").nth(5)).to_be_visible()
     assert [settings.strength for settings, _ in lab.asked] == [0.0, 0.5, 1.0]
