@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from lisa.errors import LisaError
-from lisa.families.base import Family
+from lisa.families.base import Family, Sampling
 from lisa.options import check, from_dict, to_dict
 from lisa.settings import GenerateSettings
 
@@ -44,7 +44,7 @@ class Control:
 
 def initial_noise(family: Family, seed: int, width: int, height: int) -> Tensor:
     """The starting latents of one seed, (1, C, h, w) float32, drawn on the CPU so that every device starts alike."""
-    shape = (1, family.latent_channels, height // family.downscale, width // family.downscale)
+    shape = (1, *family.latent_shape(height, width))
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -122,32 +122,14 @@ def sample(
         settings: sampling steps, guidance, and when control begins and ends.
         on_step: called with the number of sampling steps done.
     """
-    sides = [control.side for control in controls]
-    pipeline = family.pipeline(*sides)
     width, height = noise.shape[-1] * family.downscale, noise.shape[-2] * family.downscale
-
-    def after(pipe: Any, step: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        on_step(step + 1)
-        return kwargs
-
-    images = [[fit(image, width, height) for image in control.conditions] for control in controls]
-    scales = [float(control.strength) for control in controls]
-    with family.steady_condition(*sides):
-        return pipeline(
-            prompt=list(prompts),
-            negative_prompt=[settings.negative_prompt] * len(prompts),
-            # Several controls come sample by sample, a single one without the brackets.
-            image=images[0] if len(controls) == 1 else [list(each) for each in zip(*images, strict=True)],
-            width=width,
-            height=height,
-            num_inference_steps=settings.steps,
-            guidance_scale=float(settings.guidance),
-            controlnet_conditioning_scale=scales[0] if len(controls) == 1 else scales,
-            control_guidance_start=float(settings.control_start),
-            control_guidance_end=float(settings.control_end),
-            latents=noise.to(family.device, family.dtype),
-            callback_on_step_end=after,
-        ).images
+    sampling = Sampling(
+        prompts, settings.negative_prompt, noise,
+        [[fit(image, width, height) for image in control.conditions] for control in controls],
+        [float(control.strength) for control in controls], settings.steps, float(settings.guidance),
+        float(settings.control_start), float(settings.control_end), on_step,
+    )  # fmt: skip
+    return family.sample([control.side for control in controls], sampling)
 
 
 def fit(condition: Image.Image, width: int, height: int) -> Image.Image:

@@ -25,7 +25,7 @@ class Batch:
     """B samples as the networks see them.
 
     Attributes:
-        latents: Clean samples x0, (B, C, h, w) float32.
+        latents: Clean samples x0, (B, C, h, w) float32; clips are (B, C, F, h, w) here and below.
         condition: From Family.encode_condition, B rows.
         text: From Family.encode_text, B rows each.
         noise: Standard normal, like latents.
@@ -125,7 +125,7 @@ def arm_loss(
     alignments, ratios = [], []
     for name, decoder in decoders.items():
         feature = prediction.features[name]
-        decoded = decoder(feature if weight else feature.detach(), t).float()
+        decoded = _decode(decoder, feature if weight else feature.detach(), t, likelihood)
         _check_size(name, decoded, likelihood)
         alignments.append(_distance(lisa, decoded, likelihood, path.weight(t) * _time_weight(lisa, path, t)))
         ratios.append(_mse(decoded.detach(), likelihood, path.weight(t)) / power)
@@ -135,6 +135,13 @@ def arm_loss(
     probe = weight * alignment if weight else alignment - alignment.detach()
     total = control + probe
     return LossBreakdown(total, control.detach(), alignment.detach(), torch.stack(ratios).mean(), power)
+
+
+def _decode(decoder: nn.Module, feature: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    """Decode features frame by frame, (B F, ...), and put the frames of a clip together again, (B, C, F, h, w)."""
+    frames = feature.shape[0] // t.shape[0]
+    decoded = decoder(feature, t.repeat_interleave(frames)).float()
+    return decoded.unflatten(0, (-1, frames)).transpose(1, 2) if like.ndim == 5 else decoded
 
 
 def _distance(lisa: LisaSettings, decoded: Tensor, likelihood: Tensor, weight: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lisa.options import option
 
-STAGES = ("vae", "main", "judge")
+STAGES = ("vae", "main", "judge", "flow")
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,12 @@ class PretrainSettings:
 
     stage: str = option(
         "vae",
-        "What to train: the autoencoder, then the main network with its text encoder; the judge measures",
+        "What to train: the autoencoder, then the main network with its text encoder; the judge measures; "
+        "flow is a transformer over the autoencoder and text encoder of a finished pipeline",
         choices=STAGES,
     )
     out: str = option("checkpoints/scenes-unet", "Pipeline folder that receives the trained parts")
+    base: str = option("checkpoints/scenes-unet", "Finished pipeline folder that the stage 'flow' builds on")
     work: str = option("runs/pretrain", "Folder for logs, samples and the state to resume from")
     start: str = option("", "State folder to take weights from where their shapes fit; empty starts from noise")
     scenes: int = option(

@@ -11,6 +11,7 @@ import gradio as gr
 from app import controls
 from app.curves import curves_figure
 from app.guard import guarded
+from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._train_page import KNOBS, NOTHING, TrainPage
@@ -51,6 +52,7 @@ class Train:
 
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
+        self.recent = Recent(1.0)
         self.ui = TrainPage(lab)
         self._wire_form()
         self._wire_run(shared)
@@ -76,7 +78,7 @@ class Train:
         ui = self.ui
         watched = [ui.run, ui.smoothing, ui.log]
         gr.on([ui.run.change, ui.log.input, ui.smoothing.release], guarded(self.look), watched, self._view(), **FREE)
-        ui.timer.tick(guarded(self.look), watched, self._view(), **FREE, trigger_mode="once")
+        ui.timer.tick(guarded(self.glance), watched, self._view(), **FREE, trigger_mode="once")
         shared.page.load(guarded(self.refresh), [ui.run], [ui.run], **FREE).success(
             guarded(self.look), watched, self._view(), **FREE
         )
@@ -153,6 +155,10 @@ class Train:
 
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]
+
+    def glance(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
+        """What look() gives, shared by all pages that ask within a second, so that many viewers cost as one."""
+        return self.recent(self.look, run, smoothing, log)
 
     def look(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
         """Read a run's folder and show it; the timer rests when nothing works on the run."""

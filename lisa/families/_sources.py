@@ -125,6 +125,19 @@ def _default_dtype_kept() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def has_part(source: str, revision: str, part: str) -> bool:
+    """Tell whether a pipeline has a part, by its folder, or of a hub repository by its model_index.json."""
+    if is_folder(source, revision):
+        return (Path(source) / part).is_dir()
+    from diffusers import DiffusionPipeline
+
+    try:
+        index = DiffusionPipeline.load_config(source, revision=revision or None)
+    except _LOAD_ERRORS as error:
+        raise LisaError(_failure(DiffusionPipeline, source, False)) from error
+    return (index.get(part) or [None])[0] is not None
+
+
 def load_config(cls: Any, source: str, revision: str = "", part: str = "") -> dict[str, Any]:
     """Read the config of a network without its weights.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import (
@@ -20,78 +20,52 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lisa.errors import LisaError, unknown_name
 from lisa.families._embedding import keep_variance
 from lisa.families._fit import check_fit
+from lisa.families._latent import LatentFamily, check_parts
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
-from lisa.families.base import Family, FamilySpec, Prediction
-from lisa.fingerprint import hash_weights
-from lisa.noise import from_scheduler
+from lisa.families.base import FamilySpec, Prediction, Sampling
 from lisa.tap import Tap, tapped
 
-_PARTS = {
-    "unet": UNet2DConditionModel,
-    "vae": AutoencoderKL,
-    "text_encoder": CLIPTextModel,
-    "tokenizer": CLIPTokenizer,
-    "scheduler": DDPMScheduler,
-}
 _STATES = "states"
 
 
-class UNetFamily(Family):
+class UNetFamily(LatentFamily):
     """Latent diffusion with a UNet whose skip connections and middle take the side network's features.
 
     Args:
         spec: The family as data.
-        unet: The main network.
-        vae: The autoencoder.
-        text_encoder: The text encoder.
-        tokenizer: Its tokenizer.
-        scheduler: The scheduler of training.
+        parts: unet, vae, text_encoder, tokenizer and scheduler.
 
     Raises:
         LisaError: If the parts do not fit each other.
     """
 
-    def __init__(
-        self,
-        spec: FamilySpec,
-        unet: UNet2DConditionModel,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        scheduler: DDPMScheduler,
-    ) -> None:
-        _check_parts(unet, vae, text_encoder)
-        self.spec, self.main, self.vae, self.text_encoder = spec, unet, vae, text_encoder
-        self.tokenizer, self.scheduler = tokenizer, scheduler
-        for module in (unet, vae, text_encoder):
-            module.requires_grad_(False).eval()
-        self.path = from_scheduler(scheduler)
-        self.latent_channels = unet.config.in_channels
-        self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
-        size = unet.config.sample_size
-        self.resolution = size * self.downscale if isinstance(size, int) else spec.resolution
-        self._fingerprint = ""
+    PARTS: ClassVar[dict[str, type]] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "tokenizer": CLIPTokenizer,
+        "scheduler": DDPMScheduler,
+    }
+    MAIN = "unet"
 
-    @classmethod
-    def load(
-        cls,
-        spec: FamilySpec,
-        source: str,
-        revision: str,
-        device: str | torch.device,
-        dtype: torch.dtype | None,
-    ) -> UNetFamily:
-        """Load a Stable Diffusion pipeline's parts, without its safety checker; as load_family()."""
-        parts = {}
-        for name, kind in _PARTS.items():
-            network = issubclass(kind, nn.Module)
-            part = load_part(kind, source, revision, name, (dtype or torch.float32) if network else None)
-            parts[name] = part.to(device) if network else part
-        return cls(spec, **parts)
+    def __init__(self, spec: FamilySpec, parts: Mapping[str, Any]) -> None:
+        unet, latent = parts["unet"].config, parts["vae"].config.latent_channels
+        check_parts(
+            "unet",
+            [
+                ("in_channels", unet.in_channels, "vae's latent_channels", latent),
+                ("out_channels", unet.out_channels, "vae's latent_channels", latent),
+                ("cross_attention_dim", unet.cross_attention_dim, *self._text_width(parts)),
+            ],
+        )
+        super().__init__(spec, parts)
+
+    @staticmethod
+    def _text_width(parts: Mapping[str, Any]) -> tuple[str, int]:
+        return "text_encoder's hidden_size", parts["text_encoder"].config.hidden_size
 
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:
         """List the taps down_0, down_1, ... and mid with their channels and strides."""
@@ -123,38 +97,24 @@ class UNetFamily(Family):
         check_fit(side.config, self.main.config, self.downscale, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 
-    @torch.no_grad()
-    def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Encode images; as Family.encode_image."""
-        self._check_pixels(pixels, "image", -1)
-        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
-        latents = posterior.mode() if generator is None else posterior.sample(generator)
-        return latents * self.vae.config.scaling_factor
-
-    @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> Tensor:
-        """Decode latents; as Family.decode_latents."""
-        latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor
-        return self.vae.decode(latents).sample.clamp(-1, 1)
-
     def encode_condition(self, pixels: Tensor) -> Tensor:
         """Check condition images; a ControlNet embeds the pixels itself. As Family.encode_condition."""
         self._check_pixels(pixels, "condition", 0)
         return pixels.to(self.device)
 
-    @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def _encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode prompts as the pipelines do: padded to full length, last hidden state, (B, L, D)."""
-        tokens = self.tokenizer(
+        tokenizer, encoder = self.parts["tokenizer"], self.parts["text_encoder"]
+        tokens = tokenizer(
             list(prompts),
             padding="max_length",
-            max_length=self.tokenizer.model_max_length,
+            max_length=tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         )
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        masked = getattr(encoder.config, "use_attention_mask", False)
         mask = tokens.attention_mask.to(self.device) if masked else None
-        return {_STATES: self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]}
+        return {_STATES: encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]}
 
     def predict(
         self,
@@ -200,7 +160,7 @@ class UNetFamily(Family):
         strength: float,
         taps: Sequence[str],
     ) -> tuple[tuple[Sequence[Tensor], Tensor], dict[str, Tensor]]:
-        self._check_condition(x_t, condition)
+        self._check_condition(x_t, condition, self.downscale)
         with tapped(side, self._named(side, taps)) as features:
             outputs = side(
                 x_t.to(side.dtype),
@@ -228,11 +188,7 @@ class UNetFamily(Family):
         kind = StableDiffusionControlNetPipeline if sides else StableDiffusionPipeline
         control = {"controlnet": sides[0] if len(sides) == 1 else list(sides)} if sides else {}
         pipeline = kind(
-            unet=self.main,
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            scheduler=scheduler,
+            **self.parts | {"scheduler": scheduler},
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -241,54 +197,20 @@ class UNetFamily(Family):
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def fingerprint(self) -> str:
-        """Hash the autoencoder; as Family.fingerprint."""
-        if not self._fingerprint:
-            self._fingerprint = f"{hash_weights(self.vae)} {self.vae.config.scaling_factor}"
-        return self._fingerprint
+    def _arguments(self, sides: Sequence[nn.Module], sampling: Sampling) -> dict[str, Any]:
+        texts = {
+            "prompt_embeds": self.encode_text(sampling.prompts)[_STATES],
+            "negative_prompt_embeds": self.encode_text([sampling.negative] * len(sampling.prompts))[_STATES],
+        }
+        if not sides:
+            return texts
+        # Several controls come sample by sample, a single one without the brackets.
+        several = [list(each) for each in zip(*sampling.conditions, strict=True)]
+        image = list(sampling.conditions[0]) if len(sides) == 1 else several
+        return {**texts, "image": image, **self._control(sampling)}
 
     def _embedding_channels(self) -> tuple[int, ...]:
         """Choose one entry for each factor 1, 2, 4, ... up to the autoencoder's."""
         count = self.downscale.bit_length()
         channels = self.spec.embedding_channels
         return (*channels[:count], *channels[-1:] * (count - len(channels)))
-
-    def _named(self, side: nn.Module, names: Sequence[str]) -> list[Tap]:
-        taps = {tap.name: tap for tap in self.taps(side)} if names else {}
-        for name in names:
-            if name not in taps:
-                raise unknown_name("tap", name, taps)
-        return [taps[name] for name in names]
-
-    def _check_pixels(self, pixels: Tensor, what: str, low: int) -> None:
-        shape = tuple(pixels.shape)
-        if len(shape) != 4 or shape[1] != 3 or shape[2] % self.downscale or shape[3] % self.downscale:
-            raise LisaError(
-                f"The {what} has shape {shape}, but must be (B, 3, H, W) with H and W multiples of {self.downscale}."
-            )
-        if not (pixels.min() >= low and pixels.max() <= 1):  # so written, it also refuses NaN
-            raise LisaError(
-                f"The {what} has values from {pixels.min():g} to {pixels.max():g}, but must be in [{low}, 1]."
-            )
-
-    def _check_condition(self, x_t: Tensor, condition: Tensor | None) -> None:
-        if condition is None:
-            raise LisaError("A side network needs a condition: give the condition image.")
-        wanted = (x_t.shape[0], *(size * self.downscale for size in x_t.shape[-2:]))
-        seen = (condition.shape[0], *condition.shape[-2:])
-        if seen != wanted:
-            raise LisaError(f"The condition is (batch, height, width) = {seen}, but these latents need {wanted}.")
-
-
-def _check_parts(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
-    latent, text = vae.config.latent_channels, text_encoder.config.hidden_size
-    for name, wanted, other in (
-        ("in_channels", latent, "vae's latent_channels"),
-        ("out_channels", latent, "vae's latent_channels"),
-        ("cross_attention_dim", text, "text_encoder's hidden_size"),
-    ):
-        if unet.config[name] != wanted:
-            raise LisaError(
-                f"This pipeline does not fit itself: the unet's {name} is {unet.config[name]}, "
-                f"but the {other} is {wanted}."
-            )

@@ -18,6 +18,7 @@ from lisa.registry import Registry
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from torch import Tensor, nn
 
     from lisa.noise import NoisePath
@@ -30,11 +31,40 @@ class Prediction:
 
     Attributes:
         value: The main network's output, like x_t.
-        features: Tap name -> (B, channels, h / stride, w / stride), with gradient history.
+        features: Tap name -> (B, channels, h / stride, w / stride), with gradient history; of clips (B F, ...).
     """
 
     value: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One batch of B samples to draw with a family's stock pipeline.
+
+    Attributes:
+        prompts: B texts.
+        negative: The text that guidance leads away from.
+        noise: Starting latents, (B, C, h, w), or (B, C, F, h, w) of clips.
+        conditions: For each side network B condition images of the output's size; of clips, B lists of F images.
+        strengths: For each side network the factor on what it adds.
+        steps: Sampling steps.
+        guidance: Scale of classifier-free guidance.
+        start: Share of the steps after which control begins.
+        end: Share of the steps after which control ends.
+        on_step: Called with the number of steps done.
+    """
+
+    prompts: Sequence[str]
+    negative: str
+    noise: Tensor
+    conditions: Sequence[Sequence[Image.Image]]
+    strengths: Sequence[float]
+    steps: int
+    guidance: float
+    start: float = 0.0
+    end: float = 1.0
+    on_step: Callable[[int], None] = lambda step: None
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,9 @@ class FamilySpec:
         embedding_channels: Channels of a new side network's condition embedding, at factors 1, 2, 4, 8.
         quick_embedding: Whether a new side network's condition embedding keeps its map's variance, for short runs,
             rather than starting as diffusers does.
+        side: How a new side network differs from the family's usual one, by the name of the diffusers argument.
+        drop_text_encoders: Whether training encodes all captions once and then frees the text encoders.
+        frames: Frames of the clips it makes; 0 for images.
         check_side: Checks, without the main network's weights, that a folder holds a side network that fits the main
             network at (spec, source, revision); a LisaError says what does not. None where only load_side() can tell.
     """
@@ -71,6 +104,9 @@ class FamilySpec:
     learning_rate: float = 1e-5
     embedding_channels: tuple[int, ...] = (16, 32, 96, 256)
     quick_embedding: bool = False
+    side: Mapping[str, Any] = field(default_factory=dict)
+    drop_text_encoders: bool = False
+    frames: int = 0
     check_side: Callable[[FamilySpec, str, str, Path], None] | None = None
 
     def installed(self) -> str:
@@ -89,6 +125,7 @@ class Family(ABC):
         latent_channels: Channels C of a latent.
         downscale: Pixels per latent pixel along each side.
         resolution: Pixels along a side of the images the main network was trained on.
+        frames: Frames of a clip; 0 for images.
     """
 
     spec: FamilySpec
@@ -97,6 +134,7 @@ class Family(ABC):
     latent_channels: int
     downscale: int
     resolution: int
+    frames: int = 0
 
     @property
     def name(self) -> str:
@@ -112,6 +150,11 @@ class Family(ABC):
     def dtype(self) -> torch.dtype:
         """Floating-point type of the main network."""
         return next(self.main.parameters()).dtype
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Tell the shape of one sample's latents for pixels of that size: (C, h, w), or (C, F, h, w) of a clip."""
+        plane = (height // self.downscale, width // self.downscale)
+        return (self.latent_channels, *((self.frames,) if self.frames else ()), *plane)
 
     @abstractmethod
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:
@@ -155,24 +198,27 @@ class Family(ABC):
         """Encode images.
 
         Args:
-            pixels: (B, 3, H, W) in [-1, 1].
+            pixels: (B, 3, H, W) in [-1, 1]; clips are (B, F, 3, H, W).
             generator: Source of a random draw from the posterior; its mode is taken when None.
 
         Returns:
-            Latents (B, C, h, w), scaled as the main network expects.
+            Latents (B, C, h, w), or of clips (B, C, F, h, w), scaled as the main network expects.
         """
 
     @abstractmethod
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, C, h, w) to pixels (B, 3, H, W) in [-1, 1]."""
+        """Decode latents (B, C, h, w) to pixels (B, 3, H, W) in [-1, 1]; clips as encode_image() takes them."""
 
     @abstractmethod
     def encode_condition(self, pixels: Tensor) -> Tensor:
-        """Turn condition images (B, 3, H, W) in [0, 1] into what the side network reads."""
+        """Turn condition images (B, 3, H, W) in [0, 1], or clips (B, F, 3, H, W), into what the side network reads."""
 
     @abstractmethod
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode B prompts; each tensor has B rows."""
+
+    def keep_text(self, prompts: Sequence[str]) -> None:  # noqa: B027  (nothing to keep is an answer)
+        """Encode prompts once for all and free the text encoders; encode_text() then knows these alone."""
 
     @abstractmethod
     def predict(
@@ -231,6 +277,18 @@ class Family(ABC):
     @abstractmethod
     def pipeline(self, *sides: nn.Module) -> Any:
         """Build the diffusers pipeline around the family's own modules; several side networks add their features."""
+
+    @abstractmethod
+    def sample(self, sides: Sequence[nn.Module], sampling: Sampling) -> list[Any]:
+        """Run the stock pipeline once.
+
+        Args:
+            sides: The side networks of sampling.conditions; several add their features.
+            sampling: What to draw.
+
+        Returns:
+            B PIL images, or of clips B lists of F PIL images.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:

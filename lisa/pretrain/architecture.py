@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 LATENT_CHANNELS = 16
 MAX_TOKENS = 40
 TEXT_WIDTH = 128
 _MAIN_WIDTHS = (64, 96, 128)
 _VAE_WIDTHS = (16, 32, 64, 128)
+_HEADS, _HEAD_WIDTH, _LAYERS = 6, 32, 6
 _END_OF_WORD = "</w>"
 
 
@@ -46,6 +54,38 @@ def new_unet() -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
+
+
+def new_transformer() -> SD3Transformer2DModel:
+    """SD3's transformer class over 8 x 8 patches of 16 x 16 latents, 7.8 M parameters."""
+    return SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        num_layers=_LAYERS,
+        attention_head_dim=_HEAD_WIDTH,
+        num_attention_heads=_HEADS,
+        caption_projection_dim=_HEADS * _HEAD_WIDTH,
+        joint_attention_dim=2 * TEXT_WIDTH,
+        pooled_projection_dim=2 * TEXT_WIDTH,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+    )
+
+
+def new_flow_scheduler() -> FlowMatchEulerDiscreteScheduler:
+    """Rectified flow without a shift of times: so few latents lose their content late, not early."""
+    return FlowMatchEulerDiscreteScheduler(shift=1.0)
+
+
+def projecting(encoder: CLIPTextModel) -> CLIPTextModelWithProjection:
+    """The same text encoder in the class that Stable Diffusion 3 takes; its pooled output passes unchanged."""
+    made = CLIPTextModelWithProjection(encoder.config)
+    weights = encoder.state_dict()
+    made.load_state_dict(weights | {"text_projection.weight": made.text_projection.weight}, strict=False)
+    nn.init.eye_(made.text_projection.weight)
+    return made
 
 
 def new_scheduler() -> DDPMScheduler:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTokenizer
 
@@ -54,14 +54,7 @@ class MainStage(Stage):
         self.vae = vae
         self.ids = token_ids(self.tokenizer, list(pool.captions))
         self.empty = token_ids(self.tokenizer, [""])
-        self.latents = self._latents(pool)
-
-    def _latents(self, pool: Pool) -> Tensor:
-        """Encode the pool once per autoencoder: a resumed run reads the latents from its work folder."""
-        digest = hash_weights(self.vae)[:16]
-        path = self.folder / f"latents-{digest}-{len(pool)}.safetensors"
-        vae = self.vae.to(self.accelerator.device)
-        return kept_tensor(path, lambda: encode_pool(vae, pool.images) * vae.config.scaling_factor)
+        self.latents = pool_latents(vae, pool, self.folder, self.accelerator.device)
 
     def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""
@@ -90,12 +83,21 @@ class MainStage(Stage):
         )  # fmt: skip
 
 
-def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+def pool_latents(vae: AutoencoderKL, pool: Pool, folder: Path, device: torch.device) -> Tensor:
+    """Encode a pool once per autoencoder, (N, C, h, w) scaled: a resumed run reads them from its work folder."""
+    path = folder / f"latents-{hash_weights(vae)[:16]}-{len(pool)}.safetensors"
+    return kept_tensor(path, lambda: encode_pool(vae.to(device), pool.images) * vae.config.scaling_factor)
+
+
+def save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
     """Write a pipeline as diffusers does, float16, in shards of at most 9 MB."""
-    for module in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+    for module in networks.values():
         module.half()
     pipeline.save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
     # transformers loads in the dtype that the config names, diffusers in float32: without this a plain
     # from_pretrained() would mix the two.
-    config = folder / "text_encoder" / "config.json"
-    write_json(config, {**read_json(config), "dtype": "float32"})
+    for name in networks:
+        if name.startswith("text_encoder"):
+            config = folder / name / "config.json"
+            write_json(config, {**read_json(config), "dtype": "float32"})

@@ -11,13 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+)
 from PIL import Image
 
 from lisa.checkpoint import SHARD_SIZE
 from lisa.errors import LisaError
 from lisa.files import read_json, write_json
 from lisa.options import to_dict
+from lisa.pretrain.flow import FlowStage
 from lisa.pretrain.judge import JudgeStage, judge_floor
 from lisa.pretrain.main import MainStage, save_pipeline
 from lisa.pretrain.stage import PretrainStep, Stage
@@ -49,7 +55,7 @@ def pretrain(settings: PretrainSettings, report: Report, on_step: Callable[[Pret
     figures = _train(stage, on_step)
     if isinstance(stage, VaeStage):
         figures |= _finish_vae(stage, out, pool.images, held_out.images)
-    elif isinstance(stage, MainStage):
+    elif isinstance(stage, (MainStage, FlowStage)):
         _finish_main(stage, out, held_out.captions)
     elif isinstance(stage, JudgeStage):
         judge = stage.averaged()["judge"]
@@ -62,7 +68,9 @@ def pretrain(settings: PretrainSettings, report: Report, on_step: Callable[[Pret
 def _new_stage(settings: PretrainSettings, pool: Pool, out: Path) -> Stage:
     if settings.stage == "vae":
         return VaeStage(settings, pool)
-    return MainStage(settings, pool, _load_vae(out)) if settings.stage == "main" else JudgeStage(settings, pool)
+    if settings.stage == "main":
+        return MainStage(settings, pool, _load_vae(out))
+    return FlowStage(settings, pool) if settings.stage == "flow" else JudgeStage(settings, pool)
 
 
 def _train(stage: Stage, on_step: Callable[[PretrainStep], None]) -> dict[str, Any]:
@@ -108,25 +116,28 @@ def _finish_vae(stage: VaeStage, out: Path, images: np.ndarray, held_out: np.nda
     return {"psnr_db": round(psnr, 2), "held_out_scenes": len(held_out)}
 
 
-def _finish_main(stage: MainStage, out: Path, captions: tuple[str, ...]) -> None:
+def _finish_main(stage: MainStage | FlowStage, out: Path, captions: tuple[str, ...]) -> None:
     pipeline = stage.pipeline()
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type="dpmsolver++"
-    )
+    if isinstance(stage, MainStage):
+        pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+            pipeline.scheduler.config, algorithm_type="dpmsolver++"
+        )
     sample_sheet(pipeline, captions[:16]).save(stage.folder / "samples.png")
     save_pipeline(pipeline, out)
 
 
 @torch.no_grad()
-def sample_sheet(pipeline: StableDiffusionPipeline, captions: tuple[str, ...], columns: int = 4) -> Image.Image:
+def sample_sheet(pipeline: StableDiffusionPipeline | StableDiffusion3Pipeline, captions: tuple[str, ...], columns: int = 4) -> Image.Image:
     """Images of the captions with seeds 0, 1, ... in a grid of square cells."""
     pipeline.set_progress_bar_config(disable=True)
-    size = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    flow = hasattr(pipeline, "transformer")
+    network, more = (pipeline.transformer, {"max_sequence_length": 0}) if flow else (pipeline.unet, {})
+    size = network.config.sample_size * pipeline.vae_scale_factor
     sheet = Image.new("RGB", (columns * size, -(-len(captions) // columns) * size))
     for i, caption in enumerate(captions):
         generator = torch.Generator().manual_seed(i)
         image = pipeline(
-            caption, num_inference_steps=20, guidance_scale=3.0, height=size, width=size, generator=generator
+            caption, num_inference_steps=20, guidance_scale=3.0, height=size, width=size, generator=generator, **more
         ).images[0]
         sheet.paste(image, (i % columns * size, i // columns * size))
     return sheet

@@ -132,7 +132,7 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, copy):
 
 
 def test_a_loaded_family_is_frozen_and_knows_its_sizes(family):
-    for module in (family.main, family.vae, family.text_encoder):
+    for module in (family.main, family.vae, family.parts["text_encoder"]):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
     assert (family.downscale, family.resolution) == (8, 64)
