@@ -68,3 +68,17 @@ def _keep(features: dict[str, Tensor], name: str) -> Callable[[nn.Module, tuple[
         features[name] = inputs[0]
 
     return hook
+
+
+def as_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Lay the image tokens of a transformer out as a map.
+
+    Args:
+        tokens: Row by row, (B, height * width, channels).
+        height: Tokens in a column.
+        width: Tokens in a row.
+
+    Returns:
+        (B, channels, height, width).
+    """
+    return tokens.transpose(1, 2).unflatten(2, (height, width))

@@ -1,9 +1,9 @@
-"""Whether a ControlNet fits a UNet, told by their configs; no weights are loaded to compare them."""
+"""Whether a side network fits a main network, told by their configs; no weights are loaded to compare them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,49 @@ _COMMON = ("in_channels", "block_out_channels", "down_block_types", "layers_per_
 _COLOURS = 3  # channels of a condition image
 
 
+def check_common(
+    side: Mapping[str, Any], main: Mapping[str, Any], names: Sequence[str], place: str, family: str, **more: Any
+) -> None:
+    """Compare what a side network must have in common with its main network.
+
+    Args:
+        side: config of the side network.
+        main: config of the main network.
+        names: what must be equal.
+        place: where the side network lies, for the message.
+        family: name of the family, for the message.
+        **more: what else the side network's config must hold.
+
+    Raises:
+        LisaError: for the first difference: the value seen and the value wanted.
+    """
+    for name, value in {**{name: main[name] for name in names}, **more}.items():
+        if _plain(side[name]) != _plain(value):
+            raise LisaError(
+                f"{place} does not fit {family}: its {name} is {_plain(side[name])}, but must be {_plain(value)}."
+            )
+
+
+def check_common_folder(
+    spec: FamilySpec, side: tuple[Any, Path], main: tuple[Any, str, str, str], names: Sequence[str], **more: Any
+) -> None:
+    """Check that a folder holds a whole side network that fits a main network; as FamilySpec.check_side.
+
+    Args:
+        spec: of the family.
+        side: class and folder of the side network.
+        main: class, source, revision and subfolder of the main network.
+        names: what must be equal.
+        **more: what else the side network's config must hold.
+    """
+    (cls, folder), (kind, *where) = side, main
+    own, theirs = _whole(cls, load_config(cls, str(folder))), _whole(kind, load_config(kind, *where))
+    check_common(own, theirs, names, str(folder), spec.name, **more)
+    load_part(cls, str(folder), "", dtype=torch.float32)  # says what the weights lack
+
+
 def check_fit(side: Mapping[str, Any], main: Mapping[str, Any], downscale: int, place: str, family: str) -> None:
-    """Compare a side network with a main network.
+    """Compare a ControlNet with a UNet.
 
     Args:
         side: config of the ControlNet.
@@ -32,12 +73,7 @@ def check_fit(side: Mapping[str, Any], main: Mapping[str, Any], downscale: int, 
     Raises:
         LisaError: for the first difference: the value seen and the value wanted.
     """
-    wanted = {**{name: main[name] for name in _COMMON}, "conditioning_channels": _COLOURS}
-    for name, value in wanted.items():
-        if _plain(side[name]) != _plain(value):
-            raise LisaError(
-                f"{place} does not fit {family}: its {name} is {_plain(side[name])}, but must be {_plain(value)}."
-            )
+    check_common(side, main, _COMMON, place, family, conditioning_channels=_COLOURS)
     factor = 2 ** (len(side["conditioning_embedding_out_channels"]) - 1)
     if factor != downscale:
         raise LisaError(
