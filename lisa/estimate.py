@@ -13,8 +13,8 @@ import torch
 
 from lisa.data.samples import TrainingData
 from lisa.errors import LisaError
-from lisa.families.base import Family, load_family
-from lisa.job import accelerator_for, preview_images
+from lisa.families.base import Family
+from lisa.job import accelerator_for, family_for, preview_images
 from lisa.plan import Estimate
 from lisa.settings import TrainSettings
 from lisa.train import Trainer
@@ -43,7 +43,7 @@ def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
         torch.cuda.reset_peak_memory_stats(device)
     try:
         tell("loading networks", 0, 1)
-        family = load_family(settings.family, settings.source, settings.revision, str(device))
+        family = family_for(settings, accelerator)
         held_out = random_samples(family, min(settings.batch_size, settings.validation_samples))
         trainer = Trainer(settings, family, random_samples(family, settings.batch_size), held_out, accelerator)
         return _measure(trainer, tell)

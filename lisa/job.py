@@ -27,7 +27,7 @@ from lisa.checkpoint import (
 )
 from lisa.data.samples import TrainingData, load_data
 from lisa.errors import LisaError
-from lisa.families.base import load_family
+from lisa.families.base import Family, load_family
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.runs import RunFolder
@@ -87,9 +87,11 @@ class Job:
     def _prepare(self) -> Trainer:
         s = self.settings
         self._state("preparing")
-        family = load_family(s.family, s.source, s.revision, str(self.accelerator.device))
+        family = family_for(s, self.accelerator)
         data = load_data(family, s.data, s.condition, "train", s.samples, self.report)
         validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, self.report)
+        if family.spec.drop_text_encoders:
+            family.keep_text(["", *data.captions, *validation.captions])
         trainer = Trainer(s, family, data, validation, self.accelerator)
         self._resume(trainer)
         return trainer
@@ -211,6 +213,16 @@ def accelerator_for(settings: TrainSettings) -> Accelerator:
             )
         torch.cuda.set_device(int(number))
     return Accelerator(mixed_precision=settings.precision, cpu=kind == "cpu")
+
+
+def family_for(settings: TrainSettings, accelerator: Accelerator) -> Family:
+    """Load a run's family on its device; on an accelerator the frozen networks have the precision of the run.
+
+    On a CPU they stay float32, because their weights are small there and autocast computes in half precision anyhow.
+    """
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = None if accelerator.device.type == "cpu" else halves.get(accelerator.mixed_precision)
+    return load_family(settings.family, settings.source, settings.revision, str(accelerator.device), dtype)
 
 
 def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:

@@ -93,6 +93,12 @@ class TrainSettings:
     precision: str = option(
         "no", "Mixed precision; no is float32", choices=("no", "bf16", "fp16"), expert=True, label="Precision"
     )
+    gradient_checkpointing: bool = option(
+        False,
+        "Compute activations again instead of keeping them: about a third slower, much less memory",
+        expert=True,
+        label="Gradient checkpointing",
+    )
     caption_dropout: float = option(
         0.1,
         "Share of captions replaced by the empty one",

@@ -25,6 +25,7 @@ from lisa.settings import ArmSettings, TrainSettings, parse_arms
 from lisa.tap import Tap
 
 _VALIDATION_STREAM = 0x5EED
+_ENCODE_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Arm:
     def __init__(self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device) -> None:
         self.name = settings.name
         self.side: nn.Module = family.new_side(training.seed).to(device).train()
+        if training.gradient_checkpointing:
+            self.side.enable_gradient_checkpointing()
         taps = {tap.name: tap for tap in family.taps(self.side)}
         names = settings.lisa.taps or tuple(tap.name for tap in family.default_taps(self.side))
         for name in names:
@@ -81,10 +84,13 @@ class Trainer:
     ) -> None:
         self.settings, self.family, self.data, self.validation = settings, family, data, validation
         self.accelerator = accelerator
+        self._encoded = {id(each): _encoded(family, each) for each in (data, validation)}
         self.arms = [
             Arm(arm, family, settings, accelerator.device)
             for arm in parse_arms(settings.arms, family.spec.default_lisa)
         ]
+        if settings.gradient_checkpointing:
+            family.main.enable_gradient_checkpointing()
         for arm in self.arms:
             arm.optimizer = accelerator.prepare_optimizer(arm.optimizer)
         self.step = 0
@@ -110,12 +116,10 @@ class Trainer:
         return self._to_device(self.data, index[mine], captions, noise[mine], t[mine])
 
     def _to_device(self, data: TrainingData, index: np.ndarray, captions: list[str], noise: Tensor, t: Tensor) -> Batch:
-        device = self.accelerator.device
-        pixels = data.conditions[index].to(device).float() / 255
-        return Batch(
-            data.latents[index].to(device), self.family.encode_condition(pixels), self.family.encode_text(captions),
-            noise.to(device), t.to(device),
-        )  # fmt: skip
+        device, encoded = self.accelerator.device, self._encoded[id(data)]
+        condition = _condition(self.family, data, index) if encoded is None else encoded[index].to(device)
+        text = self.family.encode_text(captions)
+        return Batch(data.latents[index].to(device), condition, text, noise.to(device), t.to(device))
 
     def steps(self) -> Iterator[StepRecord]:
         """Train to the last step of the settings, yielding after each optimizer step."""
@@ -203,6 +207,18 @@ class Trainer:
             yield self._to_device(
                 self.validation, index, [self.validation.captions[i] for i in index], noise[index], t[index]
             )
+
+
+def _condition(family: Family, data: TrainingData, index: np.ndarray | slice) -> Tensor:
+    return family.encode_condition(data.conditions[index].to(family.device).float() / 255)
+
+
+def _encoded(family: Family, data: TrainingData) -> Tensor | None:
+    """All conditions as the side network reads them, on the CPU, where that takes more than it saves to do again."""
+    if not family.latent_conditions:
+        return None
+    parts = [slice(i, i + _ENCODE_BATCH) for i in range(0, len(data), _ENCODE_BATCH)]
+    return torch.cat([_condition(family, data, part).cpu() for part in parts])
 
 
 def _mean(parts: list[LossBreakdown]) -> dict[str, float]:

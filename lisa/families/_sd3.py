@@ -66,6 +66,7 @@ class SD3Family(LatentFamily):
     }
     OPTIONAL = frozenset({"text_encoder_3", "tokenizer_3"})
     MAIN = "transformer"
+    latent_conditions = True
 
     def __init__(self, spec: FamilySpec, parts: Mapping[str, Any]) -> None:
         config = parts["transformer"].config

@@ -126,6 +126,7 @@ class Family(ABC):
         downscale: Pixels per latent pixel along each side.
         resolution: Pixels along a side of the images the main network was trained on.
         frames: Frames of a clip; 0 for images.
+        latent_conditions: Whether encode_condition() is costly, so that training does it once for each sample.
     """
 
     spec: FamilySpec
@@ -135,6 +136,7 @@ class Family(ABC):
     downscale: int
     resolution: int
     frames: int = 0
+    latent_conditions: bool = False
 
     @property
     def name(self) -> str:

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import SD3ControlNetModel
+
+from lisa.errors import LisaError
+from lisa.families.base import FAMILIES
+from tests.families import contract
+
+
+@pytest.mark.parametrize("name", ["sd3", "scenes_dit"])
+def test_texts_are_encoded_as_the_pipeline_does(name):
+    made = contract.family(name)
+    prompts = ["a red cube", "a blue cone on the floor"]
+    states, _, pooled, _ = made.pipeline().encode_prompt(
+        prompts, None, None, "cpu", 1, False, max_sequence_length=77 if name == "sd3" else 0
+    )
+    text = made.encode_text(prompts)
+    assert torch.equal(text["states"], states)
+    assert torch.equal(text["pooled"], pooled)
+    length = made.parts["tokenizer"].model_max_length
+    assert states.shape[1] == (length + 77 if name == "sd3" else length)
+
+
+def test_a_new_side_network_copies_the_first_blocks_and_leaves_the_transformers_config_alone():
+    made = contract.family("sd3")
+    layers = made.main.config.num_layers
+    side = made.new_side(0)
+    assert (len(side.transformer_blocks), made.main.config.num_layers) == (layers // 2, layers)
+    assert not side.config.force_zeros_for_pooled_projection
+    main = made.main.state_dict()
+    copied = [name for name in side.state_dict() if not name.startswith(("controlnet_", "pos_embed_input"))]
+    assert all(torch.equal(side.state_dict()[name], main[name]) for name in copied)
+    assert len(made.new_side(0, num_layers=1).transformer_blocks) == 1
+
+
+def test_the_condition_is_a_latent_with_the_images_shift():
+    made = contract.family("sd3")
+    pixels = torch.rand(1, 3, 32, 32)
+    assert made.vae.config.shift_factor
+    mean = made.vae.encode(pixels * 2 - 1).latent_dist.mean
+    wanted = (mean - made.vae.config.shift_factor) * made.vae.config.scaling_factor
+    torch.testing.assert_close(made.encode_condition(pixels), wanted)
+    torch.testing.assert_close(made.decode_latents(wanted), made.vae.decode(mean).sample.clamp(-1, 1))
+
+
+def test_a_side_network_of_another_size_is_refused(tmp_path):
+    made = contract.family("sd3")
+    config = {name: value for name, value in made.new_side(0).config.items() if not name.startswith("_")}
+    SD3ControlNetModel(**{**config, "num_attention_heads": 4, "caption_projection_dim": 32}).save_pretrained(tmp_path)
+    spec = FAMILIES.get("sd3")
+    with pytest.raises(LisaError, match="num_attention_heads is 4, but must be 2"):
+        made.load_side(tmp_path)
+    with pytest.raises(LisaError, match="num_attention_heads is 4, but must be 2"):
+        spec.check_side(spec, str(contract.folder("sd3")), "", tmp_path)
+    made.new_side(0).save_pretrained(tmp_path / "fits")
+    spec.check_side(spec, str(contract.folder("sd3")), "", tmp_path / "fits")
