@@ -59,15 +59,26 @@ class LatentFamily(Family):
         dtype: torch.dtype | None,
     ) -> Self:
         """Load a pipeline's parts, without its safety checker; as load_family()."""
+        return cls(spec, cls._load_parts(cls.PARTS, source, revision, device, dtype))
+
+    @classmethod
+    def _load_parts(
+        cls,
+        kinds: Mapping[str, type],
+        source: str,
+        revision: str,
+        device: str | torch.device,
+        dtype: torch.dtype | None,
+    ) -> dict[str, Any]:
         parts = {}
-        for name, kind in cls.PARTS.items():
+        for name, kind in kinds.items():
             if name in cls.OPTIONAL and not has_part(source, revision, name):
                 parts[name] = None
                 continue
             network = issubclass(kind, nn.Module)
             part = load_part(kind, source, revision, name, (dtype or torch.float32) if network else None)
             parts[name] = part.to(device) if network else part
-        return cls(spec, parts)
+        return parts
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -86,7 +86,7 @@ class UNetFamily(LatentFamily):
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which would also seed the accelerators, whose state is not restored here.
             torch.default_generator.manual_seed(seed)
-            side = ControlNetModel.from_unet(self.main, **overrides)
+            side = ControlNetModel.from_unet(self._plain_unet(), **overrides)
         if self.spec.quick_embedding:
             keep_variance(side.controlnet_cond_embedding, torch.Generator().manual_seed(seed))
         return side.to(self.device).train()
@@ -94,8 +94,16 @@ class UNetFamily(LatentFamily):
     def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:
         """Load a ControlNet; as Family.load_side."""
         side = load_part(ControlNetModel, str(source), revision, dtype=self.dtype)
-        check_fit(side.config, self.main.config, self.downscale, str(source), self.name)
+        check_fit(side.config, self._main_config(), self.downscale, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
+
+    def _plain_unet(self) -> UNet2DConditionModel:
+        """The UNet to copy a side network from."""
+        return self.main
+
+    def _main_config(self) -> Mapping[str, Any]:
+        """The config that side networks must fit."""
+        return self.main.config
 
     def encode_condition(self, pixels: Tensor) -> Tensor:
         """Check condition images; a ControlNet embeds the pixels itself. As Family.encode_condition."""
@@ -198,10 +206,7 @@ class UNetFamily(LatentFamily):
         return pipeline
 
     def _arguments(self, sides: Sequence[nn.Module], sampling: Sampling) -> dict[str, Any]:
-        texts = {
-            "prompt_embeds": self.encode_text(sampling.prompts)[_STATES],
-            "negative_prompt_embeds": self.encode_text([sampling.negative] * len(sampling.prompts))[_STATES],
-        }
+        texts = self._text_arguments(sampling)
         if not sides:
             return texts
         # Several controls come sample by sample, a single one without the brackets.
@@ -214,3 +219,9 @@ class UNetFamily(LatentFamily):
         count = self.downscale.bit_length()
         channels = self.spec.embedding_channels
         return (*channels[:count], *channels[-1:] * (count - len(channels)))
+
+    def _text_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        return {
+            "prompt_embeds": self.encode_text(sampling.prompts)[_STATES],
+            "negative_prompt_embeds": self.encode_text([sampling.negative] * len(sampling.prompts))[_STATES],
+        }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,18 @@ class Sampling:
     end: float = 1.0
     on_step: Callable[[int], None] = lambda step: None
 
+    def singly(self) -> list[Sampling]:
+        """The same as one batch for each sample."""
+        return [
+            replace(
+                self,
+                prompts=[prompt],
+                noise=self.noise[i : i + 1],
+                conditions=[[condition[i]] for condition in self.conditions],
+            )
+            for i, prompt in enumerate(self.prompts)
+        ]
+
 
 @dataclass(frozen=True)
 class FamilySpec:
@@ -88,6 +100,8 @@ class FamilySpec:
         side: How a new side network differs from the family's usual one, by the name of the diffusers argument.
         drop_text_encoders: Whether training encodes all captions once and then frees the text encoders.
         frames: Frames of the clips it makes; 0 for images.
+        motion_adapter: Folder or hub id of the motion modules, for a source that has none of its own.
+        scheduler: Options of the scheduler that differ from the source's.
         check_side: Checks, without the main network's weights, that a folder holds a side network that fits the main
             network at (spec, source, revision); a LisaError says what does not. None where only load_side() can tell.
     """
@@ -107,6 +121,8 @@ class FamilySpec:
     side: Mapping[str, Any] = field(default_factory=dict)
     drop_text_encoders: bool = False
     frames: int = 0
+    motion_adapter: str = ""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
     check_side: Callable[[FamilySpec, str, str, Path], None] | None = None
 
     def installed(self) -> str:

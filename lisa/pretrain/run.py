@@ -127,7 +127,9 @@ def _finish_main(stage: MainStage | FlowStage, out: Path, captions: tuple[str, .
 
 
 @torch.no_grad()
-def sample_sheet(pipeline: StableDiffusionPipeline | StableDiffusion3Pipeline, captions: tuple[str, ...], columns: int = 4) -> Image.Image:
+def sample_sheet(
+    pipeline: StableDiffusionPipeline | StableDiffusion3Pipeline, captions: tuple[str, ...], columns: int = 4
+) -> Image.Image:
     """Images of the captions with seeds 0, 1, ... in a grid of square cells."""
     pipeline.set_progress_bar_config(disable=True)
     flow = hasattr(pipeline, "transformer")

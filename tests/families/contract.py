@@ -1,7 +1,7 @@
 """What every family must keep, checked on a pipeline with random weights that was saved and loaded again.
 
-A module ``tiny_<family>.py`` beside this file describes one: NAME (in the registry), PIXELS (a square), ``build()`` (the
-stock pipeline without control) and ``open_control(side)`` (gives the zero-initialised layers values).
+A module ``tiny_<family>.py`` beside this file describes one: NAME (in the registry), PIXELS (a square),
+``build()`` (the stock pipeline without control) and ``open_control(side)`` (gives the zero-initialised layers values).
 """
 
 from __future__ import annotations
