@@ -19,23 +19,37 @@ from lisa.options import check, from_dict, to_dict
 from lisa.settings import GenerateSettings
 
 PNG_KEY = "lisa"
+FRAME_MILLISECONDS = 125
 StepReport = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One image with all that is needed to make it again."""
+    """One image with all that is needed to make it again.
+
+    Attributes:
+        arm: Name of its side network.
+        seed: Seed of its noise.
+        image: The image; of a clip its first frame.
+        settings: GenerateSettings as a dictionary.
+        seconds: Time it took.
+        clip: All frames of a clip; empty for an image.
+    """
 
     arm: str
     seed: int
     image: Image.Image
     settings: dict[str, Any]
     seconds: float
+    clip: tuple[Image.Image, ...] = ()
 
 
 @dataclass(frozen=True)
 class Control:
-    """One side network at work: B condition images of any size, and the factor on its features."""
+    """One side network at work: B condition images of any size, and the factor on its features.
+
+    The condition of a clip is a strip of its frames from left to right, or one image that holds for all of them.
+    """
 
     side: nn.Module
     conditions: Sequence[Image.Image]
@@ -63,7 +77,7 @@ def paired_images(
     Args:
         family: main network.
         sides: side networks by arm.
-        condition: RGB image; it is resized to the output's size.
+        condition: RGB image; it is resized to the output's size. See ``Control`` for clips.
         settings: prompt, seed, steps and strengths, already checked.
         report: called with (sampling steps done, in all).
         second: side networks by arm and the condition of a second control, whose features are added to the first's.
@@ -88,7 +102,8 @@ def paired_images(
             image = sample(family, controls, [settings.prompt], noise, settings, on_step)[0]
             done += settings.steps
             stored = to_dict(replace(settings, seed=seed, count=1, arms=arm))
-            yield GeneratedImage(arm, seed, image, stored, time.perf_counter() - begin)
+            clip = tuple(image) if family.frames else ()
+            yield GeneratedImage(arm, seed, clip[0] if clip else image, stored, time.perf_counter() - begin, clip)
 
 
 def output_size(family: Family, settings: GenerateSettings) -> tuple[int, int]:
@@ -111,7 +126,7 @@ def sample(
     noise: Tensor,
     settings: GenerateSettings,
     on_step: Callable[[int], None] = lambda step: None,
-) -> list[Image.Image]:
+) -> list[Any]:
     """Run the family's stock pipeline once, on a batch.
 
     Args:
@@ -121,15 +136,50 @@ def sample(
         noise: starting latents (B, C, h, w).
         settings: sampling steps, guidance, and when control begins and ends.
         on_step: called with the number of sampling steps done.
+
+    Returns:
+        B images, or of clips B lists of frames.
     """
     width, height = noise.shape[-1] * family.downscale, noise.shape[-2] * family.downscale
     sampling = Sampling(
         prompts, settings.negative_prompt, noise,
-        [[fit(image, width, height) for image in control.conditions] for control in controls],
+        [[_fitted(family, image, width, height) for image in control.conditions] for control in controls],
         [float(control.strength) for control in controls], settings.steps, float(settings.guidance),
         float(settings.control_start), float(settings.control_end), on_step,
     )  # fmt: skip
     return family.sample([control.side for control in controls], sampling)
+
+
+def _fitted(family: Family, condition: Image.Image, width: int, height: int) -> Image.Image | list[Image.Image]:
+    if not family.frames:
+        return fit(condition, width, height)
+    return [fit(frame, width, height) for frame in frames_of(condition, family.frames)]
+
+
+def strip(frames: Sequence[Image.Image]) -> Image.Image:
+    """Put the frames of a clip beside each other, from left to right."""
+    width, height = frames[0].size
+    made = Image.new("RGB", (width * len(frames), height))
+    for i, frame in enumerate(frames):
+        made.paste(frame, (i * width, 0))
+    return made
+
+
+def frames_of(condition: Image.Image, count: int) -> list[Image.Image]:
+    """Take a strip of square frames apart; any other image is held still for all of them.
+
+    Raises:
+        LisaError: if it is a strip of another number of frames.
+    """
+    width, height = condition.size
+    if width % height or width == height:
+        return [condition] * count
+    if width // height != count:
+        raise LisaError(
+            f"This strip has {width // height} frames, but the clip has {count}: give {count} square frames from left "
+            "to right, or one image for all."
+        )
+    return [condition.crop((i * height, 0, (i + 1) * height, height)) for i in range(count)]
 
 
 def fit(condition: Image.Image, width: int, height: int) -> Image.Image:
@@ -141,10 +191,12 @@ def fit(condition: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def save_png(image: GeneratedImage, path: Path) -> None:
-    """Write a PNG that carries its settings in the text chunk "lisa"."""
+    """Write a PNG that carries its settings in the text chunk "lisa"; a clip becomes an animated PNG."""
     info = PngImagePlugin.PngInfo()
     info.add_text(PNG_KEY, json.dumps(image.settings))
-    image.image.save(path, pnginfo=info)
+    rest = list(image.clip[1:])
+    moving = {"save_all": True, "append_images": rest, "duration": FRAME_MILLISECONDS, "loop": 0} if rest else {}
+    image.image.save(path, pnginfo=info, **moving)
 
 
 def read_settings(path: Path | Image.Image) -> GenerateSettings:

@@ -8,11 +8,19 @@ HELP = "List families, what is installed for each, and the side networks at hand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's flags: none."""
+    """Declare the verb's flags."""
+    parser.add_argument(
+        "--markdown", action="store_true", help="print what every family supports as a table, as in docs/families.md"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print families, then pairs of side networks."""
+    if arguments.markdown:
+        from lisa.families.table import markdown
+
+        print(markdown())
+        return
     from lisa.lab import Lab
 
     lab = Lab()

@@ -1,4 +1,4 @@
-"""What all families have in common that work in the latents of an AutoencoderKL: its parts, pixels, captions, checks."""
+"""What all families that work in the latents of an AutoencoderKL have in common: parts, pixels, captions, checks."""
 
 from __future__ import annotations
 

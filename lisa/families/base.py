@@ -53,6 +53,7 @@ class Sampling:
         start: Share of the steps after which control begins.
         end: Share of the steps after which control ends.
         on_step: Called with the number of steps done.
+        images: B first frames of the output's size, for families whose clips begin with one; empty for none.
     """
 
     prompts: Sequence[str]
@@ -65,6 +66,7 @@ class Sampling:
     start: float = 0.0
     end: float = 1.0
     on_step: Callable[[int], None] = lambda step: None
+    images: Sequence[Image.Image] = ()
 
     def singly(self) -> list[Sampling]:
         """The same as one batch for each sample."""
@@ -74,6 +76,7 @@ class Sampling:
                 prompts=[prompt],
                 noise=self.noise[i : i + 1],
                 conditions=[[condition[i]] for condition in self.conditions],
+                images=self.images[i : i + 1],
             )
             for i, prompt in enumerate(self.prompts)
         ]
@@ -97,6 +100,9 @@ class FamilySpec:
         embedding_channels: Channels of a new side network's condition embedding, at factors 1, 2, 4, 8.
         quick_embedding: Whether a new side network's condition embedding keeps its map's variance, for short runs,
             rather than starting as diffusers does.
+        side_class: Class of its side network.
+        shares: What control cannot change, and is computed once for all passes of a step, in words.
+        composes: Whether several side networks can act at once.
         side: How a new side network differs from the family's usual one, by the name of the diffusers argument.
         drop_text_encoders: Whether training encodes all captions once and then frees the text encoders.
         frames: Frames of the clips it makes; 0 for images.
@@ -118,6 +124,9 @@ class FamilySpec:
     learning_rate: float = 1e-5
     embedding_channels: tuple[int, ...] = (16, 32, 96, 256)
     quick_embedding: bool = False
+    side_class: str = "ControlNetModel"
+    shares: str = "the UNet's encoder and middle"
+    composes: bool = True
     side: Mapping[str, Any] = field(default_factory=dict)
     drop_text_encoders: bool = False
     frames: int = 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints" / "scenes-dit"
 _DOWNLOAD = "it is downloaded at first use, after its licence was accepted on the hub, or give a folder as the source"
+_SHARES = "the embedders and the first block"
 _PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
 
 
@@ -54,6 +55,8 @@ FAMILIES.add(
         obtain="python -m lisa pretrain --stage flow makes it",
         default_lisa=LisaSettings(weight=0.5),
         learning_rate=1e-3,
+        side_class="SD3ControlNetModel",
+        shares=_SHARES,
         side={"num_layers": 2},
     ),
 )
@@ -74,6 +77,8 @@ for _name, _title, _source in (
             check_side=_check_side,
             obtain=_DOWNLOAD,
             default_lisa=LisaSettings(weight=0.2),
+            side_class="SD3ControlNetModel",
+            shares=_SHARES,
             drop_text_encoders=True,
         ),
     )
