@@ -233,7 +233,8 @@ def from_scheduler(scheduler: Any) -> NoisePath:
     """Find the path that a diffusers scheduler stands for.
 
     Args:
-        scheduler: One with alphas_cumprod (DDPM, DDIM, PNDM, ...) or FlowMatchEulerDiscreteScheduler.
+        scheduler: One with alphas_cumprod (DDPM, DDIM, PNDM, ...), FlowMatchEulerDiscreteScheduler, or the
+            EulerDiscreteScheduler with continuous times of Stable Video Diffusion.
 
     Returns:
         The path that the scheduler's network was trained on.
@@ -243,6 +244,8 @@ def from_scheduler(scheduler: Any) -> NoisePath:
     """
     config = scheduler.config
     prediction = config.get("prediction_type", "epsilon")
+    if config.get("timestep_type") == "continuous" and prediction == "v_prediction":
+        return EDMPath()  # its alphas_cumprod is not used: sigmas reach beyond it
     if hasattr(scheduler, "alphas_cumprod") and prediction in ("epsilon", "v_prediction", "sample"):
         return DiffusionPath(scheduler.alphas_cumprod.detach().cpu(), prediction)
     if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":

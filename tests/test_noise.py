@@ -131,6 +131,13 @@ def test_a_scheduler_without_a_path_is_refused():
     assert isinstance(from_scheduler(EulerDiscreteScheduler()), DiffusionPath)
 
 
+def test_the_sampler_with_continuous_times_stands_for_edm():
+    options = {"timestep_type": "continuous", "use_karras_sigmas": True, "sigma_min": 0.002, "sigma_max": 700.0}
+    assert isinstance(from_scheduler(EulerDiscreteScheduler(prediction_type="v_prediction", **options)), EDMPath)
+    # diffusers keeps discrete times for any other prediction.
+    assert isinstance(from_scheduler(EulerDiscreteScheduler(**options)), DiffusionPath)
+
+
 def _renamed(scheduler, prediction):
     scheduler.register_to_config(prediction_type=prediction)
     return scheduler
