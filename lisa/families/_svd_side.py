@@ -123,13 +123,10 @@ class SVDControlNet(ModelMixin, ConfigMixin):
         Returns:
             For each skip connection (B F, channels, h / stride, w / stride), from conv_in on; and for the middle.
         """
-        batch, frames = sample.shape[:2]
-        time = self.time_proj(timestep.expand(batch)).to(sample.dtype)
-        ids = self.add_time_proj(added_time_ids.flatten()).reshape(batch, -1).to(sample.dtype)
-        embedding = self.time_embedding(time) + self.add_embedding(ids)
+        frames = sample.shape[1]
         shared = {
-            "temb": embedding.repeat_interleave(frames, 0),
-            "image_only_indicator": torch.zeros(batch, frames, dtype=sample.dtype, device=sample.device),
+            "temb": self._times(sample, timestep, added_time_ids).repeat_interleave(frames, 0),
+            "image_only_indicator": torch.zeros(sample.shape[:2], dtype=sample.dtype, device=sample.device),
         }
         attended = {"encoder_hidden_states": encoder_hidden_states.repeat_interleave(frames, 0)}
 
@@ -144,6 +141,12 @@ class SVDControlNet(ModelMixin, ConfigMixin):
         layers = zip(self.controlnet_down_blocks, skips, strict=True)
         down = [layer(skip) * conditioning_scale for layer, skip in layers]
         return down, self.controlnet_mid_block(hidden) * conditioning_scale
+
+    def _times(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
+        """Embed time and added time ids, (B, width), in the sample's type."""
+        time = self.time_proj(timestep.expand(len(sample))).to(sample.dtype)
+        ids = self.add_time_proj(added_time_ids.flatten()).reshape(len(sample), -1).to(sample.dtype)
+        return self.time_embedding(time) + self.add_embedding(ids)
 
 
 @contextlib.contextmanager
