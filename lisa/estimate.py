@@ -57,9 +57,10 @@ def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
 def random_samples(family: Family, count: int) -> TrainingData:
     """Noise in the shapes of a family's samples; as many as ``count``."""
     size, generator = family.resolution, torch.Generator().manual_seed(0)
+    frames = (family.frames,) if family.frames else ()
     return TrainingData(
         torch.randn((count, *family.latent_shape(size, size)), generator=generator),
-        torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 256, (count, *frames, 3, size, size), generator=generator, dtype=torch.uint8),
         tuple(f"sample {i}" for i in range(count)), tuple(map(str, range(count))),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ bootstrap over scenes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lisa.data.samples import TrainingData, condition_pool, encode_images, folder_pictures, scene_pictures
+from lisa.data.samples import (
+    TrainingData,
+    condition_pool,
+    encode_images,
+    folder_pictures,
+    scene_pictures,
+    training_data,
+)
 from lisa.data.source import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
@@ -26,6 +34,7 @@ from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
 from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
+from lisa.strips import strip
 
 _BATCH = 32
 _BOOTSTRAP = 2000
@@ -102,15 +111,16 @@ def held_out(family: Family, data: str, condition: str, count: int) -> Held:
         condition: that the run learned.
         count: how many at most.
     """
-    pool = condition_pool(condition, "test", count) if data == "scenes" else None
+    pool = condition_pool(condition, "test", count, frames=family.frames) if data == "scenes" else None
     pictures = (
-        folder_pictures(resolve_data(data), condition, "test", count, family.resolution)
+        folder_pictures(resolve_data(data), condition, "test", count, family.resolution, family.frames)
         if pool is None
         else scene_pictures(pool, condition, family.resolution)
     )
-    conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
-    latents = encode_images(family, pictures.images)
-    return Held(Truth(pictures.conditions, pool), TrainingData(latents, conditions, pictures.captions, pictures.names))
+    latents, maps = encode_images(family, pictures.images), pictures.conditions
+    if family.frames:  # fidelity is measured frame by frame
+        maps, pool = maps.reshape(-1, *maps.shape[2:]), pool and pool.frames()
+    return Held(Truth(maps, pool), training_data(family, pictures, latents))
 
 
 def _measure_step(
@@ -124,9 +134,18 @@ def _measure_step(
         images = generate_held_out(family, side, held, GenerateSettings(steps=sampling_steps))
         per_scene[arm] = {
             "loss": validation_losses(family, side, held),
-            "fidelity": measure.values(images, held.truth, judge),
+            "fidelity": per_clip(measure.values(images, held.truth, judge), family.frames),
         }
     return [_row(step, arm, per_scene, arms[0], measure.name) for arm in arms]
+
+
+def per_clip(values: np.ndarray, frames: int) -> np.ndarray:
+    """Means over the frames of each clip, without those where there is nothing to measure; of images the values."""
+    if not frames:
+        return values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of clips with nothing to measure in any frame
+        return np.nanmean(values.reshape(-1, frames), 1)
 
 
 def _row(
@@ -159,23 +178,34 @@ def validation_losses(family: Family, side: nn.Module, held: Held) -> np.ndarray
         x0, n, tt = data.latents[part].to(family.device), noise[part].to(family.device), t[part].to(family.device)
         condition = family.encode_condition(data.conditions[part].to(family.device).float() / 255)
         x_t = family.path.add_noise(x0, n, tt)
-        output = family.predict(x_t, tt, family.encode_text(list(data.captions[part])), side, condition).value
+        text = data.text(family, data.captions[part], part)
+        output = family.predict(x_t, tt, text, side, condition).value
         losses.append((output.float() - family.path.target(x0, n, tt)).square().flatten(1).mean(1).cpu())
     return torch.cat(losses).numpy()
 
 
 def generate_held_out(family: Family, side: nn.Module, held: Held, settings: GenerateSettings) -> np.ndarray:
-    """One image per held-out scene (N, H, W, 3) uint8; scene i has its own caption and the noise of seed + i."""
-    images = []
+    """One image per held-out scene (N, H, W, 3) uint8; scene i has its own caption and the noise of seed + i.
+
+    Of clips all frames, (N F, H, W, 3).
+    """
+    images: list[Image.Image] = []
     for start in range(0, len(held.data), _BATCH):
         part = range(start, min(start + _BATCH, len(held.data)))
         noise = torch.cat(
             [initial_noise(family, settings.seed + i, family.resolution, family.resolution) for i in part]
         )
-        maps = [Image.fromarray(held.truth.conditions[i]) for i in part]
-        control = Control(side, maps, settings.strength)
-        images += sample(family, [control], [held.data.captions[i] for i in part], noise, settings)
+        control = Control(side, [_map(held, i, family.frames) for i in part], settings.strength)
+        drawn = sample(family, [control], [held.data.captions[i] for i in part], noise, settings)
+        images += [frame for clip in drawn for frame in clip] if family.frames else drawn
     return np.stack([np.asarray(image) for image in images])
+
+
+def _map(held: Held, index: int, frames: int) -> Image.Image:
+    """The condition of one sample, of clips as a strip."""
+    if not frames:
+        return Image.fromarray(held.truth.conditions[index])
+    return strip([Image.fromarray(each) for each in held.truth.conditions[index * frames : (index + 1) * frames]])
 
 
 def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]]) -> None:

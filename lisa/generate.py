@@ -17,6 +17,7 @@ from lisa.errors import LisaError
 from lisa.families.base import Family, Sampling
 from lisa.options import check, from_dict, to_dict
 from lisa.settings import GenerateSettings
+from lisa.strips import frames_of
 
 PNG_KEY = "lisa"
 FRAME_MILLISECONDS = 125
@@ -69,6 +70,7 @@ def paired_images(
     settings: GenerateSettings,
     report: StepReport | None = None,
     second: tuple[Mapping[str, nn.Module], Image.Image] | None = None,
+    first_frame: Image.Image | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate ``count`` images per arm with seeds counting upwards.
 
@@ -81,6 +83,7 @@ def paired_images(
         settings: prompt, seed, steps and strengths, already checked.
         report: called with (sampling steps done, in all).
         second: side networks by arm and the condition of a second control, whose features are added to the first's.
+        first_frame: what clips start from, for families that go on from a picture.
 
     Yields:
         Seed by seed, and within a seed arm by arm.
@@ -99,7 +102,7 @@ def paired_images(
                 if report:
                     report(base + step, total)
 
-            image = sample(family, controls, [settings.prompt], noise, settings, on_step)[0]
+            image = sample(family, controls, [settings.prompt], noise, settings, on_step, first_frame)[0]
             done += settings.steps
             stored = to_dict(replace(settings, seed=seed, count=1, arms=arm))
             clip = tuple(image) if family.frames else ()
@@ -126,6 +129,7 @@ def sample(
     noise: Tensor,
     settings: GenerateSettings,
     on_step: Callable[[int], None] = lambda step: None,
+    first_frame: Image.Image | None = None,
 ) -> list[Any]:
     """Run the family's stock pipeline once, on a batch.
 
@@ -136,6 +140,7 @@ def sample(
         noise: starting latents (B, C, h, w).
         settings: sampling steps, guidance, and when control begins and ends.
         on_step: called with the number of sampling steps done.
+        first_frame: what all clips start from, for families that go on from a picture.
 
     Returns:
         B images, or of clips B lists of frames.
@@ -146,6 +151,7 @@ def sample(
         [[_fitted(family, image, width, height) for image in control.conditions] for control in controls],
         [float(control.strength) for control in controls], settings.steps, float(settings.guidance),
         float(settings.control_start), float(settings.control_end), on_step,
+        [fit(first_frame, width, height)] * len(prompts) if first_frame else (),
     )  # fmt: skip
     return family.sample([control.side for control in controls], sampling)
 
@@ -154,32 +160,6 @@ def _fitted(family: Family, condition: Image.Image, width: int, height: int) -> 
     if not family.frames:
         return fit(condition, width, height)
     return [fit(frame, width, height) for frame in frames_of(condition, family.frames)]
-
-
-def strip(frames: Sequence[Image.Image]) -> Image.Image:
-    """Put the frames of a clip beside each other, from left to right."""
-    width, height = frames[0].size
-    made = Image.new("RGB", (width * len(frames), height))
-    for i, frame in enumerate(frames):
-        made.paste(frame, (i * width, 0))
-    return made
-
-
-def frames_of(condition: Image.Image, count: int) -> list[Image.Image]:
-    """Take a strip of square frames apart; any other image is held still for all of them.
-
-    Raises:
-        LisaError: if it is a strip of another number of frames.
-    """
-    width, height = condition.size
-    if width % height or width == height:
-        return [condition] * count
-    if width // height != count:
-        raise LisaError(
-            f"This strip has {width // height} frames, but the clip has {count}: give {count} square frames from left "
-            "to right, or one image for all."
-        )
-    return [condition.crop((i * height, 0, (i + 1) * height, height)) for i in range(count)]
 
 
 def fit(condition: Image.Image, width: int, height: int) -> Image.Image:

@@ -32,6 +32,7 @@ from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.runs import RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
+from lisa.strips import strip
 from lisa.train import StepRecord, Trainer
 
 Report = Callable[[str, int, int], None]
@@ -226,14 +227,21 @@ def family_for(settings: TrainSettings, accelerator: Accelerator) -> Family:
 
 
 def preview_images(trainer: Trainer, index: int) -> dict[str, Image.Image]:
-    """Images of every arm for one validation sample, with the same noise, under the condition's name the condition."""
+    """Images of every arm for one validation sample, with the same noise, under the condition's name the condition.
+
+    Clips come as strips of their frames.
+    """
     validation: TrainingData = trainer.validation
-    condition = Image.fromarray(validation.conditions[index].permute(1, 2, 0).numpy())
+    maps = validation.conditions[index].movedim(-3, -1).numpy()
+    condition = strip([Image.fromarray(frame) for frame in maps]) if maps.ndim == 4 else Image.fromarray(maps)
     settings = GenerateSettings(family=trainer.settings.family, prompt=validation.captions[index], seed=index, steps=10)
     sides = {arm.name: arm.side.eval() for arm in trainer.arms}
     images = {
         "condition": condition,
-        **{image.arm: image.image for image in paired_images(trainer.family, sides, condition, settings)},
+        **{
+            image.arm: strip(image.clip) if image.clip else image.image
+            for image in paired_images(trainer.family, sides, condition, settings)
+        },
     }
     for arm in trainer.arms:
         arm.side.train()

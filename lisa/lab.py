@@ -39,7 +39,10 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class FamilyView:
-    """One kind of main network: whether it can be used here, its conditions with side networks, how LISA aligns."""
+    """One kind of main network: whether it can be used here, its conditions with side networks, how LISA aligns.
+
+    ``frames`` is the length of the clips it makes, 0 for images.
+    """
 
     name: str
     title: str
@@ -48,6 +51,7 @@ class FamilyView:
     conditions: tuple[str, ...]
     resolution: int
     lisa: LisaSettings = field(default_factory=LisaSettings)
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,10 @@ class AnnotatorView:
 
 @dataclass(frozen=True)
 class SceneView:
-    """One rendered scene: picture, caption, exact maps by condition name, and the factors behind it."""
+    """One rendered scene: picture, caption, exact maps by condition name, and the factors behind it.
+
+    The picture and the maps of a moving scene are strips of its frames.
+    """
 
     seed: int
     image: Image.Image
@@ -115,7 +122,16 @@ class Lab:
             reason = spec.installed() or ""
             conditions = tuple(dict.fromkeys(pair.condition for pair in pairs if pair.family == spec.name))
             views.append(
-                FamilyView(spec.name, spec.title, not reason, reason, conditions, spec.resolution, spec.default_lisa)
+                FamilyView(
+                    spec.name,
+                    spec.title,
+                    not reason,
+                    reason,
+                    conditions,
+                    spec.resolution,
+                    spec.default_lisa,
+                    spec.frames,
+                )  # fmt: skip
             )
         return tuple(sorted(views, key=lambda view: not view.installed))
 
@@ -135,12 +151,15 @@ class Lab:
         """Turn a picture into a condition map of the same size; see ``lisa.annotators.base.annotate``."""
         return annotate(image, annotator, knobs, source)
 
-    def render_scene(self, seed: int) -> SceneView:
+    def render_scene(self, seed: int, frames: int = 0) -> SceneView:
         """Render a held-out scene with all its maps.
 
         Args:
             seed: number of the scene within the test split, 0 or more.
+            frames: of a moving scene, 2 to 16; 0 for a still one.
         """
+        if frames:
+            return self._render_clip(seed, frames)
         from lisa.scenes.example import render_example
         from lisa.scenes.scene import split_seed
 
@@ -148,6 +167,21 @@ class Lab:
         image = Image.fromarray(example.image)
         maps = {name: Image.fromarray(pixels) for name, pixels in example.conditions.items()}
         return SceneView(seed, image, example.caption, {"canny": annotate(image, "canny"), **maps}, example.factors)
+
+    def _render_clip(self, seed: int, frames: int) -> SceneView:
+        from lisa.scenes.motion import render_clip
+        from lisa.scenes.scene import split_seed
+        from lisa.strips import strip
+
+        clip = render_clip(split_seed("test", seed), frames)
+        pictures = [Image.fromarray(image) for image in clip.images]
+        maps = {"canny": strip([annotate(picture, "canny") for picture in pictures])}
+        maps |= {name: strip([Image.fromarray(m) for m in each]) for name, each in clip.conditions.items()}
+        return SceneView(seed, strip(pictures), clip.caption, maps, clip.factors)
+
+    def frames_of(self, family: str) -> int:
+        """Length of the clips that a family makes; 0 for images."""
+        return next((view.frames for view in self.families() if view.name == family), 0)
 
     def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
         """List runs with finished checkpoints, shipped ones first.
@@ -165,6 +199,7 @@ class Lab:
         condition: Image.Image,
         progress: Report | None = None,
         second: Image.Image | None = None,
+        first_frame: Image.Image | None = None,
     ) -> tuple[GeneratedImage, ...]:
         """Generate the same seeds with every arm, from the same noise.
 
@@ -173,6 +208,7 @@ class Lab:
             condition: condition map of any size.
             progress: called with (steps done, in all, what is being done).
             second: condition map of the second pair, if the settings name one.
+            first_frame: what clips start from, for families that go on from a picture.
 
         Raises:
             LisaError: if a name, checkpoint or value does not exist or is out of range, or a second pair comes
@@ -196,7 +232,7 @@ class Lab:
             sides = self._sides(family, pair, settings.checkpoint, settings.arms)
             added = (self._sides(family, other, settings.second_checkpoint, settings.arms), second) if other else None
             report = (lambda done, total: progress(done, total, "generating")) if progress else None
-            return tuple(paired_images(family, sides, condition, settings, report, added))
+            return tuple(paired_images(family, sides, condition, settings, report, added, first_frame))
 
     def _second_pair(self, settings: GenerateSettings, second: Image.Image | None) -> PairView | None:
         if bool(settings.second_run) != (second is not None):

@@ -8,5 +8,10 @@ from torch import Tensor
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
-    """Turn pictures (B, H, W, 3) uint8 into (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    """Turn pictures (..., H, W, 3) uint8 into (..., 3, H, W) float32 in [-1, 1]."""
+    return channels_first(images).float() / 127.5 - 1
+
+
+def channels_first(images: np.ndarray) -> Tensor:
+    """Turn pictures (..., H, W, 3) uint8 into (..., 3, H, W) uint8."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))

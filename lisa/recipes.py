@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lisa.options import option
 
-STAGES = ("vae", "main", "judge", "flow")
+STAGES = ("vae", "main", "judge", "flow", "motion")
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,12 @@ class PretrainSettings:
     stage: str = option(
         "vae",
         "What to train: the autoencoder, then the main network with its text encoder; the judge measures; "
-        "flow is a transformer over the autoencoder and text encoder of a finished pipeline",
+        "flow is a transformer over the autoencoder and text encoder of a finished pipeline, motion an adapter that "
+        "makes clips with it",
         choices=STAGES,
     )
     out: str = option("checkpoints/scenes-unet", "Pipeline folder that receives the trained parts")
-    base: str = option("checkpoints/scenes-unet", "Finished pipeline folder that the stage 'flow' builds on")
+    base: str = option("checkpoints/scenes-unet", "Finished pipeline folder that the stages flow and motion build on")
     work: str = option("runs/pretrain", "Folder for logs, samples and the state to resume from")
     start: str = option("", "State folder to take weights from where their shapes fit; empty starts from noise")
     scenes: int = option(

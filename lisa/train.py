@@ -118,7 +118,7 @@ class Trainer:
     def _to_device(self, data: TrainingData, index: np.ndarray, captions: list[str], noise: Tensor, t: Tensor) -> Batch:
         device, encoded = self.accelerator.device, self._encoded[id(data)]
         condition = _condition(self.family, data, index) if encoded is None else encoded[index].to(device)
-        text = self.family.encode_text(captions)
+        text = data.text(self.family, captions, index)
         return Batch(data.latents[index].to(device), condition, text, noise.to(device), t.to(device))
 
     def steps(self) -> Iterator[StepRecord]:

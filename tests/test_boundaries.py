@@ -29,6 +29,7 @@ ROWS = (
         "origin",
         "unzip",
         "zero_gpu",
+        "strips",
     },
     {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
     {"families", "annotators", "scenes"},

@@ -18,6 +18,7 @@ from lisa.options import Option
 
 SOURCES = {"scene": "A rendered scene", "upload": "Your own picture", "draw": "A drawing"}
 SCENES = 10_000
+FRAMES = 8
 SCENE_SEED = Option("Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1)
 FRAME = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
 
@@ -102,6 +103,12 @@ class ConditionPage:
                 min_width=160,
             )
             self.new_scene = gr.Button("New scene", min_width=120)
+            self.moving = gr.Checkbox(
+                label=f"Moving, {FRAMES} frames",
+                elem_id="moving",
+                info="A strip of frames, for families that make clips.",
+                min_width=160,
+            )
         self.scene = gr.Image(
             first.image,
             label="Scene",

@@ -66,7 +66,12 @@ class Compare:
             guarded(self.refresh), [family, *second.outputs],
             [family, run, *second.outputs, self.ui.families_note], **QUIET,
         )  # fmt: skip
-        family.input(guarded(self.choose_family), [family], [run, *second.outputs, *of_pair], **QUIET)
+        family.input(
+            guarded(self.choose_family),
+            [family, self.ui.condition],
+            [run, *second.outputs, *of_pair, self.ui.condition, self.ui.fields["prompt"]],
+            **QUIET,
+        )
         second.fields["second_run"].input(
             guarded(self.choose_second), [family, second.fields["second_run"]], second.outputs, **QUIET
         )
@@ -206,12 +211,24 @@ class Compare:
         """List the training steps of the second pair."""
         return chosen(self.lab.pairs(family), run or "")
 
-    def choose_family(self, family: str) -> tuple[Any, ...]:
-        """List the pairs of a family and take the first."""
+    def choose_family(self, family: str, condition: Image.Image | None) -> tuple[Any, ...]:
+        """List the pairs of a family and take the first; clips get a moving scene to begin with, images a still one."""
         pairs = self.lab.pairs(family)
         pair = pairs[0] if pairs else None
         choices = gr.update(choices=controls.pair_choices(pairs), value=pair.id if pair else None)
-        return choices, *chosen(pairs, ""), *self._of_pair(pair, "" if pair else NO_PAIRS)
+        of_pair = self._of_pair(pair, "" if pair else NO_PAIRS)
+        return choices, *chosen(pairs, ""), *of_pair, *self._fitting(family, pair, condition)
+
+    def _fitting(self, family: str, pair: PairView | None, condition: Image.Image | None) -> tuple[Any, Any]:
+        """A scene's map and caption where the present map is a picture and the family wants a strip, or the reverse."""
+        frames = self.lab.frames_of(family)
+        is_strip = condition is not None and condition.width > condition.height
+        if pair is None or is_strip == bool(frames):
+            return gr.skip(), gr.skip()
+        scene = self.lab.render_scene(0, frames)
+        if pair.condition not in scene.maps:
+            return gr.skip(), gr.skip()
+        return scene.maps[pair.condition], scene.caption
 
     def choose_pair(self, run: str) -> tuple[Any, ...]:
         """List what belongs to a pair: training steps and arms."""

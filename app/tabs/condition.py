@@ -12,7 +12,7 @@ from app import controls
 from app.guard import guarded
 from app.intake import looks_like_map, read_drawing
 from app.shared import Carried, Made, Shared
-from app.tabs._condition_page import SCENE_SEED, SCENES, ConditionPage, about, gallery_of
+from app.tabs._condition_page import FRAMES, SCENE_SEED, SCENES, ConditionPage, about, gallery_of
 from app.tabs._draw_over import NO_MAP
 from lisa.errors import LisaError
 from lisa.lab import Lab, SceneView
@@ -41,7 +41,7 @@ class Condition:
     def _wire(self, shared: Shared) -> None:
         ui = self.ui
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        inputs = [ui.source, ui.upload, ui.drawing, ui.seed, ui.annotator, ui.knobs, ui.weights]
+        inputs = [ui.source, ui.upload, ui.drawing, ui.seed, ui.annotator, ui.knobs, ui.weights, ui.moving]
         outputs = [ui.map, ui.status, ui.hint, ui.made]
         live = {**quiet, "trigger_mode": "always_last", "concurrency_id": "annotate"}
         ui.make.click(
@@ -54,10 +54,11 @@ class Condition:
             show_progress_on=[ui.map],
         )
         changes = [
-            ui.seed.change(guarded(self.show_scene), [ui.seed], [ui.scene, ui.maps, ui.caption], **quiet),
+            ui.seed.change(guarded(self.show_scene), [ui.seed, ui.moving], [ui.scene, ui.maps, ui.caption], **quiet),
+            ui.moving.input(guarded(self.show_scene), [ui.seed, ui.moving], [ui.scene, ui.maps, ui.caption], **quiet),
             ui.source.input(
                 guarded(self.choose_source),
-                [ui.source, ui.seed],
+                [ui.source, ui.seed, ui.moving],
                 [*ui.panels.values(), ui.annotator, ui.caption],
                 **quiet,
             ),
@@ -69,7 +70,7 @@ class Condition:
             change.success(guarded(self.annotate_live), inputs, outputs, **live)
         gr.on([ui.knobs.change, ui.upload.change], guarded(self.annotate_live), inputs, outputs, **live)
         ui.new_scene.click(lambda: secrets.randbelow(SCENES), None, [ui.seed], **quiet)
-        ui.maps.select(guarded(self.choose_exact), [ui.seed], [ui.annotator], **quiet)
+        ui.maps.select(guarded(self.choose_exact), [ui.seed, ui.moving], [ui.annotator], **quiet)
         for button, second in ((ui.use, False), (ui.use_second, True)):
             button.click(guarded(self._carrying(second)), [ui.made, ui.caption], [shared.carried, shared.tabs], **quiet)
 
@@ -82,9 +83,10 @@ class Condition:
         annotator: str,
         knobs: dict[str, Any] | None,
         weights: str,
+        moving: bool = False,
     ) -> tuple[Any, ...]:
-        """Make a condition map from an uploaded picture, a drawing, or a rendered scene."""
-        picture, maps = self._picture(source, upload, drawing, scene)
+        """Make a condition map from an uploaded picture, a drawing, or a rendered scene, still or moving."""
+        picture, maps = self._picture(source, upload, drawing, scene, moving)
         if annotator.startswith("exact:"):
             made = self._exact(maps, annotator.removeprefix("exact:"))
         else:
@@ -113,13 +115,13 @@ class Condition:
         return self.annotate(source, upload, drawing, scene, annotator, *rest)
 
     def _picture(
-        self, source: str, upload: Image.Image | None, drawing: dict[str, Any] | None, scene: int
+        self, source: str, upload: Image.Image | None, drawing: dict[str, Any] | None, scene: int, moving: bool
     ) -> tuple[Image.Image, dict[str, Image.Image]]:
         """The picture to annotate, and the exact maps that come with it."""
         if source == "draw":
             return read_drawing(drawing), {}
         if source == "scene":
-            view = self._scene(scene)
+            view = self._scene(scene, moving)
             return view.image, view.maps
         if source != "upload":
             raise LisaError(f"The source is {source!r}: choose scene, upload or draw.")
@@ -127,9 +129,9 @@ class Condition:
             raise LisaError("There is no picture yet: upload one first.")
         return upload, {}
 
-    def _scene(self, seed: Any) -> SceneView:
+    def _scene(self, seed: Any, moving: Any) -> SceneView:
         check_value("Scene", seed, int, SCENE_SEED)
-        return self.lab.render_scene(seed)
+        return self.lab.render_scene(seed, FRAMES if moving is True else 0)
 
     def _exact(self, maps: dict[str, Image.Image], name: str) -> Made:
         if name not in maps:
@@ -142,24 +144,24 @@ class Condition:
             return ""
         return "This looks like a condition map already. If it is one, choose **Already a condition map**."
 
-    def show_scene(self, seed: Any) -> tuple[Any, ...]:
+    def show_scene(self, seed: Any, moving: Any) -> tuple[Any, ...]:
         """Show a scene, its caption and its exact maps."""
         if seed is None:  # the number is being typed
             return (gr.skip(),) * 3
-        scene = self._scene(seed)
+        scene = self._scene(seed, moving)
         return scene.image, gallery_of(scene), scene.caption
 
-    def choose_source(self, source: str, seed: Any) -> tuple[Any, ...]:
+    def choose_source(self, source: str, seed: Any, moving: Any) -> tuple[Any, ...]:
         """Show the panel of a source, and start with the annotator that fits it."""
         panels = [gr.update(visible=name == source) for name in self.ui.panels]
-        scene = self._scene(seed) if source == "scene" else None
+        scene = self._scene(seed, moving) if source == "scene" else None
         choices = controls.annotator_choices(self.views, scene.maps if scene else ())
         first = "identity" if source == "draw" else "canny"
         return *panels, gr.update(choices=choices, value=first), scene.caption if scene else ""
 
-    def choose_exact(self, seed: Any, event: gr.SelectData) -> str:
+    def choose_exact(self, seed: Any, moving: Any, event: gr.SelectData) -> str:
         """Take the map that was clicked: an annotator of the same name, else the exact map."""
-        name = list(self._scene(seed).maps)[event.index]
+        name = list(self._scene(seed, moving).maps)[event.index]
         return name if any(view.name == name for view in self.views) else f"exact:{name}"
 
     def choose_annotator(self, name: str) -> tuple[Any, ...]:

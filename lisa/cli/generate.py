@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--second-image", type=Path, help="condition map for --second-run (default with --scene: the scene's own)"
     )
+    parser.add_argument("--first-frame", type=Path, help="picture that clips start from, for families such as svd")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="folder for the PNGs (default: outputs)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     report = bars()
     second = _second(lab, arguments, settings)
-    images = lab.generate(settings, condition, lambda done, total, what: report(what, done, total), second)
+    first = load_rgb(arguments.first_frame) if arguments.first_frame else None
+    images = lab.generate(settings, condition, lambda done, total, what: report(what, done, total), second, first)
     arguments.out.mkdir(parents=True, exist_ok=True)
     condition.save(arguments.out / f"{settings.condition}.png")
     for image in images:
@@ -69,7 +71,7 @@ def _second(lab, arguments: argparse.Namespace, settings: GenerateSettings):
     pair = next((pair for pair in lab.pairs() if pair.id == settings.second_run.rstrip("/")), None)
     if pair is None or arguments.scene is None:
         return None
-    return _map_of(lab.render_scene(arguments.scene), pair.condition)
+    return _map_of(lab.render_scene(arguments.scene, lab.frames_of(settings.family)), pair.condition)
 
 
 def _map_of(scene, condition: str):
@@ -86,7 +88,7 @@ def _condition(lab, arguments: argparse.Namespace, settings: GenerateSettings):
             raise LisaError("Settings alone do not hold the condition: give it with --condition-image.")
         return load_rgb(arguments.condition_image), settings
     if arguments.scene is not None:
-        scene = lab.render_scene(arguments.scene)
+        scene = lab.render_scene(arguments.scene, lab.frames_of(settings.family))
         return _map_of(scene, settings.condition), replace(settings, prompt=settings.prompt or scene.caption)
     picture = load_rgb(arguments.image)
     return (lab.annotate(picture, arguments.annotator) if arguments.annotator else picture), settings

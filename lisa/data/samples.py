@@ -7,9 +7,10 @@ means, computed once and kept in the cache folder under a fingerprint of the aut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,8 +23,12 @@ from lisa.data.imagefolder import read_imagefolder
 from lisa.data.source import resolve_data
 from lisa.errors import LisaError
 from lisa.families.base import Family
-from lisa.pixels import to_pixels
+from lisa.pixels import channels_first, to_pixels
 from lisa.scenes.pool import Pool, cache_folder, load_pool, people_for
+from lisa.strips import frames_of
+
+if TYPE_CHECKING:
+    from lisa.scenes.motion import ClipPool
 
 Progress = Callable[[str, int, int], None]
 _ENCODE_BATCH = 16
@@ -34,24 +39,33 @@ class TrainingData:
     """N samples, ready for the training loop.
 
     Attributes:
-        latents: (N, C, h, w) float32, scaled as the main network expects.
-        conditions: (N, 3, H, W) uint8 condition images.
+        latents: (N, C, h, w) float32, scaled as the main network expects; of clips (N, C, F, h, w).
+        conditions: (N, 3, H, W) uint8 condition images; of clips (N, F, 3, H, W).
         captions: N texts.
         names: N names for error messages and logs: seeds or file names.
+        first: What the clips start from, by Family.encode_first_frame, N rows each; empty for most families.
     """
 
     latents: Tensor
     conditions: Tensor
     captions: tuple[str, ...]
     names: tuple[str, ...]
+    first: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.captions)
 
+    def text(self, family: Family, captions: Sequence[str], index: np.ndarray | slice) -> dict[str, Tensor]:
+        """Encode captions, with what the clips of these rows start from."""
+        return family.encode_text(captions) | {name: v[index].to(family.device) for name, v in self.first.items()}
+
 
 @dataclass(frozen=True)
 class Pictures:
-    """N pictures (N, H, W, 3) uint8 with their condition images (N, H, W, 3) uint8, captions and names."""
+    """N pictures (N, H, W, 3) uint8 with their condition images (N, H, W, 3) uint8, captions and names.
+
+    Clips have their frames before the height, (N, F, H, W, 3).
+    """
 
     images: np.ndarray
     conditions: np.ndarray
@@ -76,22 +90,38 @@ def load_data(
         LisaError: if the source holds no usable sample, or nothing can make the condition.
     """
     pictures = (
-        scene_pictures(condition_pool(condition, split, count, progress), condition, family.resolution)
+        scene_pictures(condition_pool(condition, split, count, progress, family.frames), condition, family.resolution)
         if data == "scenes"
-        else folder_pictures(resolve_data(data), condition, split, count, family.resolution)
+        else folder_pictures(resolve_data(data), condition, split, count, family.resolution, family.frames)
     )
     latents = _cached_latents(family, pictures.images, progress)
-    conditions = torch.from_numpy(np.ascontiguousarray(pictures.conditions.transpose(0, 3, 1, 2)))
-    return TrainingData(latents, conditions, pictures.captions, pictures.names)
+    return training_data(family, pictures, latents)
 
 
-def condition_pool(condition: str, split: str, count: int, progress: Progress | None = None) -> Pool:
-    """Rendered scenes that show a condition."""
+def training_data(family: Family, pictures: Pictures, latents: Tensor) -> TrainingData:
+    """Put pictures and their latents together, with what clips start from."""
+    first: dict[str, list[Tensor]] = {}
+    for i in range(0, len(latents) if family.frames else 0, _ENCODE_BATCH):
+        some = to_pixels(pictures.images[i : i + _ENCODE_BATCH, 0]).to(family.device)
+        for name, value in family.encode_first_frame(some).items():
+            first.setdefault(name, []).append(value.cpu())
+    joined = {name: torch.cat(parts) for name, parts in first.items()}
+    return TrainingData(latents, channels_first(pictures.conditions), pictures.captions, pictures.names, joined)
+
+
+def condition_pool(
+    condition: str, split: str, count: int, progress: Progress | None = None, frames: int = 0
+) -> Pool | ClipPool:
+    """Rendered scenes that show a condition; moving ones where frames are asked for."""
     report = (lambda done, total: progress("rendering scenes", done, total)) if progress else None
+    if frames:
+        from lisa.scenes.motion import load_clips
+
+        return load_clips(split, count, frames, people=people_for(condition), progress=report)
     return load_pool(split, count, people=people_for(condition), progress=report)
 
 
-def scene_pictures(pool: Pool, condition: str, size: int) -> Pictures:
+def scene_pictures(pool: Pool | ClipPool, condition: str, size: int) -> Pictures:
     """Scenes with their conditions: exact maps where the world has them, else an annotator's."""
     images = np.stack([_resized(image, size) for image in pool.images])
     maps = [pool.condition(condition, i) for i in range(len(pool))]
@@ -102,17 +132,20 @@ def scene_pictures(pool: Pool, condition: str, size: int) -> Pictures:
     return Pictures(images, np.stack(conditions), pool.captions, tuple(f"scene {seed}" for seed in pool.seeds))
 
 
-def folder_pictures(folder: Path, condition: str, split: str, count: int, size: int) -> Pictures:
-    """Images of a folder, cropped to their central square, with conditions from a column or from an annotator."""
+def folder_pictures(folder: Path, condition: str, split: str, count: int, size: int, frames: int = 0) -> Pictures:
+    """Images of a folder, cropped to their central square, with conditions from a column or from an annotator.
+
+    A clip is a strip of its frames from left to right, and so is its condition; see ``lisa.strips.frames_of``.
+    """
     rows = read_imagefolder(folder, split)[:count]
     if not rows:
         raise LisaError(f"{folder} holds no image for the split '{split}': add images or a metadata.jsonl.")
-    images = [_resized(np.asarray(_square(row.load_image())), size) for row in rows]
+    images = [_resized(_square(row.load_image(), frames), size) for row in rows]
     conditions = []
     for row, image in zip(rows, images, strict=True):
         given = row.load_condition(condition)
         conditions.append(
-            _annotated(image, condition) if given is None else _resized(np.asarray(_square(given)), size, nearest=True)
+            _annotated(image, condition) if given is None else _resized(_square(given, frames), size, nearest=True)
         )
     return Pictures(
         np.stack(images), np.stack(conditions), tuple(row.caption for row in rows), tuple(row.name for row in rows)
@@ -120,16 +153,22 @@ def folder_pictures(folder: Path, condition: str, split: str, count: int, size: 
 
 
 def _annotated(image: np.ndarray, condition: str) -> np.ndarray:
+    if image.ndim == 4:
+        return np.stack([_annotated(frame, condition) for frame in image])
     return np.asarray(annotate(Image.fromarray(image), annotator_for(condition)))
 
 
-def _square(image: Image.Image) -> Image.Image:
+def _square(image: Image.Image, frames: int) -> np.ndarray:
+    if frames:
+        return np.stack([_square(frame, 0) for frame in frames_of(image, frames)])
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
 def _resized(image: np.ndarray, size: int, nearest: bool = False) -> np.ndarray:
+    if image.ndim == 4:
+        return np.stack([_resized(frame, size, nearest) for frame in image])
     if image.shape[:2] == (size, size):
         return image
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
@@ -144,7 +183,7 @@ def _cached_latents(family: Family, images: np.ndarray, progress: Progress | Non
 
 
 def encode_images(family: Family, images: np.ndarray, progress: Progress | None = None) -> Tensor:
-    """(N, H, W, 3) uint8 -> (N, C, h, w) float32 latents on the CPU."""
+    """(N, H, W, 3) uint8 -> (N, C, h, w) float32 latents on the CPU; clips -> (N, C, F, h, w)."""
     parts = []
     for i in range(0, len(images), _ENCODE_BATCH):
         pixels = to_pixels(images[i : i + _ENCODE_BATCH])

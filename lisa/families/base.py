@@ -244,6 +244,17 @@ class Family(ABC):
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode B prompts; each tensor has B rows."""
 
+    def encode_first_frame(self, pixels: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Encode what a clip starts from, for families that go on from a picture.
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1].
+
+        Returns:
+            Entries to add to those of encode_text(), B rows each; none where a clip starts from noise alone.
+        """
+        return {}
+
     def keep_text(self, prompts: Sequence[str]) -> None:  # noqa: B027  (nothing to keep is an answer)
         """Encode prompts once for all and free the text encoders; encode_text() then knows these alone."""
 

@@ -75,8 +75,8 @@ class FakeLab(Lab):
         )
         return tuple(view for view in views if family in ("", view.family) and condition in ("", view.condition))
 
-    def render_scene(self, seed: int) -> SceneView:
-        scene = super().render_scene(seed)
+    def render_scene(self, seed: int, frames: int = 0) -> SceneView:
+        scene = super().render_scene(seed, frames)
         self._drawn_from.update({image.tobytes(): scene.image for image in scene.maps.values()})
         return scene
 
