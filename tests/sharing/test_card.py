@@ -60,7 +60,8 @@ def test_main_networks_are_listed_with_their_size_and_parameters(lab, monkeypatc
     assert (first.name, first.place, first.reason) == (KIND, "folder", "")
     assert first.parameters == sum(p.numel() for p in tiny.family(KIND).main.parameters())
     assert first.bytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.parent != folder)
-    assert {view.name for view in others} == {"sd15", "sd21"}
+    others = [view for view in others if "checkpoints" not in view.source]
+    assert {"sd15", "sd21"} <= {view.name for view in others}
     assert all(view.reason.endswith(".") and not view.place and not view.bytes for view in others)
 
 
