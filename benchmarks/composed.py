@@ -95,7 +95,7 @@ def draw(task: Task, controls: tuple[str, ...], arm: str, strength: float) -> np
 
 def report(task: Task, controls: tuple[str, ...], images: dict[str, np.ndarray]) -> None:
     """Print one line for each measure."""
-    judge = load_judge(ROOT / "checkpoints" / "judge")
+    judge = load_judge(ROOT / "checkpoints" / "scenes-unet")
     for name in CONDITIONS:
         measure = measure_of(name, True)
         values = {arm: measure.values(images[arm], Truth(task.maps[name], task.pool), judge) for arm in ARMS}
