@@ -30,7 +30,7 @@ UPLOAD_HERE, UPLOAD_FROM_OTHERS = "1gb", "40mb"  # a file at most: a data set is
 HEADER = """
 <header>
   <h1><i class="mark baseline"></i><i class="mark lisa"></i>LISA Lab</h1>
-  <p><b class="lisa">LISA</b> adds one loss to the training of a ControlNet meant to make it follow edges,
+  <p><b class="lisa">LISA</b> adds one loss to the training of a ControlNet, meant to make it follow edges,
   depth or a pose sooner; here it draws beside the plainly trained baseline, from the same noise.</p>
 </header>
 """

@@ -78,6 +78,7 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
         settings: how many scenes, prompts, noises and timesteps.
         progress: called with (what is being done, done, in all).
     """
+    family.refuse_clips("Studies of features")
     examples = []
     for i in range(settings.scenes):
         examples.append(render_example(split_seed("test", i), people=True if condition == "pose" else None))

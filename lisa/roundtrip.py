@@ -74,6 +74,7 @@ def round_trips(
     Raises:
         LisaError: if nothing can read the condition back, or the judge is missing.
     """
+    family.refuse_clips("Round trips")
     measure = measure_of(settings.condition, data == "scenes")
     judge = load_judge(judge_folder) if measure.judged else Judge()
     held = held_out(family, data, settings.condition, settings.count)

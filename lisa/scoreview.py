@@ -128,6 +128,7 @@ def _picture(pixels: Tensor) -> Image.Image:
 
 def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor, Tensor, str]:
     """One test scene: clean latents (1, C, h, w), condition pixels (1, 3, H, W) in [0, 1], caption."""
+    family.refuse_clips("Views of the score")
     people = True if condition == "pose" else None
     example = render_example(split_seed("test", number), size=family.resolution, people=people)
     pixels = torch.from_numpy(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255

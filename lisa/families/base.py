@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lisa.arms import LisaSettings
+from lisa.errors import LisaError
 from lisa.registry import Registry
 
 if TYPE_CHECKING:
@@ -182,6 +183,15 @@ class Family(ABC):
         """Tell the shape of one sample's latents for pixels of that size: (C, h, w), or (C, F, h, w) of a clip."""
         plane = (height // self.downscale, width // self.downscale)
         return (self.latent_channels, *((self.frames,) if self.frames else ()), *plane)
+
+    def refuse_clips(self, what: str) -> None:
+        """Raise LisaError where clips are not served.
+
+        Args:
+            what: What it is that shows images only, with a capital letter.
+        """
+        if self.frames:
+            raise LisaError(f"{what} are for families that make images, but {self.name} makes clips: choose another.")
 
     @abstractmethod
     def taps(self, side: nn.Module) -> tuple[Tap, ...]:

@@ -66,3 +66,11 @@ def test_the_image_side_network_fits_the_clips():
     made.new_side(0).save_pretrained(folder)
     spec.check_side(spec, str(contract.folder("animatediff")), "", folder)
     assert tiny.cached_family("sd15").load_side(folder).config.block_out_channels == [8, 16, 16, 16]
+
+
+def test_what_shows_images_only_says_so():
+    from lisa.features import build_probe
+    from lisa.settings import FeatureSettings
+
+    with pytest.raises(LisaError, match="for families that make images, but animatediff makes clips"):
+        build_probe(contract.family("animatediff"), "depth", FeatureSettings())
