@@ -59,7 +59,7 @@ def pipeline(kind: str) -> StableDiffusionPipeline:
         return StableDiffusionPipeline(
             unet=_unet(kind),
             vae=_vae(8 if kind == "scenes-unet" else 4),
-            text_encoder=_text_encoder(tokens),
+            text_encoder=text_encoder(tokens),
             tokenizer=tokens,
             scheduler=_scheduler(kind),
             safety_checker=None,
@@ -160,10 +160,12 @@ def _vae(latent_channels: int) -> AutoencoderKL:
     )
 
 
-def _text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
+def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP's text encoder with random weights."""
     config = CLIPTextConfig(
         vocab_size=len(tokens),
         hidden_size=_TEXT,
+        projection_dim=_TEXT,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,

@@ -142,8 +142,8 @@ class UNetFamily(LatentFamily):
             (down, mid), features = self._run_side(x_t, t, text, side, condition, strength, taps)
             residuals["down_block_additional_residuals"] = [residual.to(self.dtype) for residual in down]
             residuals["mid_block_additional_residual"] = mid.to(self.dtype)
-        states = text[_STATES].to(self.dtype)
-        value = self.main(x_t.to(self.dtype), t, states, return_dict=False, **residuals)[0]
+        states, added = text[_STATES].to(self.dtype), self._added(x_t, text, self.dtype)
+        value = self.main(x_t.to(self.dtype), t, states, return_dict=False, **residuals, **added)[0]
         return Prediction(value, features)
 
     def side_features(
@@ -177,8 +177,13 @@ class UNetFamily(LatentFamily):
                 condition.to(side.dtype),
                 conditioning_scale=strength,
                 return_dict=False,
+                **self._added(x_t, text, side.dtype),
             )
         return outputs, features
+
+    def _added(self, x_t: Tensor, text: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Any]:  # noqa: ARG002
+        """What both networks take besides sample, time and text states."""
+        return {}
 
     def shared(self) -> contextlib.AbstractContextManager[None]:
         """Run the encoder and the middle once: control only enters at their outputs; as Family.shared."""
