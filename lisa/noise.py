@@ -249,7 +249,9 @@ def from_scheduler(scheduler: Any) -> NoisePath:
     if hasattr(scheduler, "alphas_cumprod") and prediction in ("epsilon", "v_prediction", "sample"):
         return DiffusionPath(scheduler.alphas_cumprod.detach().cpu(), prediction)
     if type(scheduler).__name__ == "FlowMatchEulerDiscreteScheduler":
-        return FlowPath(shift=float(config.shift), scale=float(config.num_train_timesteps))
+        # A dynamic shift depends on the size of the picture and belongs to sampling; training does without.
+        shift = 1.0 if config.get("use_dynamic_shifting") else float(config.shift)
+        return FlowPath(shift=shift, scale=float(config.num_train_timesteps))
     raise LisaError(
         f"The scheduler {type(scheduler).__name__} with prediction {prediction!r} has no noise path here: "
         "use one with epsilon, v_prediction, sample or rectified flow."

@@ -217,3 +217,19 @@ def check_parts(main: str, pairs: Sequence[tuple[str, Any, str, Any]]) -> None:
             raise LisaError(
                 f"This pipeline does not fit itself: the {main}'s {name} is {seen}, but the {other} is {wanted}."
             )
+
+
+def copy_first(side: nn.Module, main: nn.Module, parts: Sequence[str], lists: Sequence[str]) -> None:
+    """Copy weights of a transformer into a new side network.
+
+    Args:
+        side: Changed in place.
+        main: The transformer.
+        parts: Names of modules that are copied whole.
+        lists: Names of lists of blocks, of which the side network has the first ones.
+    """
+    for name in parts:
+        getattr(side, name).load_state_dict(getattr(main, name).state_dict())
+    for name in lists:
+        for own, block in zip(getattr(side, name), getattr(main, name), strict=False):
+            own.load_state_dict(block.state_dict())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from lisa.families._fit import check_common
-from lisa.families._latent import LatentFamily, check_parts
+from lisa.families._latent import LatentFamily, check_parts, copy_first
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import FamilySpec, Prediction, Sampling
@@ -108,15 +108,7 @@ class SD3Family(LatentFamily):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             side = SD3ControlNetModel.from_config(config)
-        for part in _COPIED:
-            getattr(side, part).load_state_dict(getattr(self.main, part).state_dict())
-        side.transformer_blocks.load_state_dict(
-            {
-                name: value
-                for name, value in self.main.transformer_blocks.state_dict().items()
-                if int(name.split(".")[0]) < len(side.transformer_blocks)
-            }
-        )
+        copy_first(side, self.main, _COPIED, ("transformer_blocks",))
         return side.float().to(self.device).train()
 
     def load_side(self, source: str | Path, revision: str = "") -> SD3ControlNetModel:

@@ -72,3 +72,11 @@ class SDXLFamily(UNetFamily):
             "negative_prompt_embeds": negative[_STATES].repeat(count, 1, 1),
             "negative_pooled_prompt_embeds": negative[_POOLED].repeat(count, 1),
         }
+
+    def sample(self, sides: Sequence[nn.Module], sampling: Sampling) -> list[Any]:
+        """Run the stock pipeline, which takes several controls for one sample at a time; as Family.sample."""
+        batches = sampling.singly() if len(sides) > 1 else [sampling]
+        return [image for one in batches for image in super(SDXLFamily, self).sample(sides, one)]
+
+    def _several(self, sampling: Sampling) -> list[Any]:
+        return [condition for (condition,) in sampling.conditions]

@@ -17,8 +17,28 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PIPELINE = "model_index.json"
+# Side networks that never see the noisy sample, by class and by what people call them.
+_BLIND = {"T2IAdapter": "T2I-Adapter", "MultiAdapter": "T2I-Adapter", "SparseControlNetModel": "SparseCtrl"}
 # What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
 _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
+
+
+def refuse_blind(name: Any) -> None:
+    """Refuse side networks that LISA cannot align.
+
+    Args:
+        name: of a diffusers class, or a family's such as "t2i-adapter".
+
+    Raises:
+        LisaError: for T2I-Adapter and SparseCtrl.
+    """
+    plain = {title.lower(): title for title in _BLIND.values()} | {"t2iadapter": "T2I-Adapter"}
+    title = _BLIND.get(name) or plain.get(str(name).lower())
+    if title:
+        raise LisaError(
+            f"{title} cannot be aligned: its side network never sees the noisy sample, so that its features cannot "
+            "carry a score; use a ControlNet."
+        )
 
 
 def missing(source: str, revision: str, parts: Iterable[str]) -> str:
@@ -168,6 +188,7 @@ def load_config(cls: Any, source: str, revision: str = "", part: str = "") -> di
 def _check_class(cls: Any, config: dict[str, Any], place: str) -> None:
     """Refuse another class by its config, before a network of the wrong size is made."""
     name = config.get("_class_name")
+    refuse_blind(name)
     if name != cls.__name__:
         raise LisaError(f"{place} holds the class {name}, but {cls.__name__} is needed: choose another.")
 

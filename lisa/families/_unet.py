@@ -214,10 +214,12 @@ class UNetFamily(LatentFamily):
         texts = self._text_arguments(sampling)
         if not sides:
             return texts
-        # Several controls come sample by sample, a single one without the brackets.
-        several = [list(each) for each in zip(*sampling.conditions, strict=True)]
-        image = list(sampling.conditions[0]) if len(sides) == 1 else several
+        image = list(sampling.conditions[0]) if len(sides) == 1 else self._several(sampling)
         return {**texts, "image": image, **self._control(sampling)}
+
+    def _several(self, sampling: Sampling) -> list[Any]:
+        """Conditions of several controls as the pipeline takes them: sample by sample."""
+        return [list(each) for each in zip(*sampling.conditions, strict=True)]
 
     def _embedding_channels(self) -> tuple[int, ...]:
         """Choose one entry for each factor 1, 2, 4, ... up to the autoencoder's."""

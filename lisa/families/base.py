@@ -346,6 +346,18 @@ class Family(ABC):
 FAMILIES: Registry[FamilySpec] = Registry("family", "lisa.families")
 
 
+def family_spec(name: str) -> FamilySpec:
+    """Look a family up.
+
+    Raises:
+        LisaError: If the name is unknown; for T2I-Adapter and SparseCtrl it says why they are none.
+    """
+    from lisa.families._sources import refuse_blind
+
+    refuse_blind(name)
+    return FAMILIES.get(name)
+
+
 def load_family(
     name: str,
     source: str = "",
@@ -368,5 +380,5 @@ def load_family(
     Raises:
         LisaError: If the name is unknown, or the source is missing, damaged or of another kind.
     """
-    spec = FAMILIES.get(name)
+    spec = family_spec(name)
     return spec.load(spec, source or spec.source, revision, device, dtype)

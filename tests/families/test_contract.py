@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -162,6 +163,19 @@ def test_the_saved_side_network_runs_in_the_stock_pipeline(name, tmp_path):
     assert np.array_equal(drawn, _pixels(made.sample([side], _sampling(made, pixels))))
     assert drawn.shape[-3:] == (pixels, pixels, 3)
     assert not np.array_equal(drawn, _pixels(made.sample([], _sampling(made, pixels, sides=0))))
+
+
+def test_two_side_networks_act_at_once_where_the_family_composes(name):
+    made, pixels = contract.family(name), contract.kind(name).PIXELS
+    if not made.spec.composes:
+        pytest.skip("the family takes one side network at a time")
+    sides = [_opened(name, seed).eval() for seed in (0, 1)]
+    both = _sampling(made, pixels, sides=2)
+    together = _pixels(made.sample(sides, both))
+    silent = _pixels(made.sample(sides, dataclasses.replace(both, strengths=[1.0, 0.0])))
+    alone = _pixels(made.sample(sides[:1], _sampling(made, pixels)))
+    assert not np.array_equal(together, alone)
+    assert np.abs(silent.astype(int) - alone.astype(int)).max() <= 1
 
 
 def test_what_does_not_belong_together_is_refused(name, tmp_path):
