@@ -131,7 +131,7 @@ class Lab:
                     spec.resolution,
                     spec.default_lisa,
                     spec.frames,
-                )  # fmt: skip
+                )
             )
         return tuple(sorted(views, key=lambda view: not view.installed))
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,11 +23,9 @@ from lisa.data.source import resolve_data
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.pixels import channels_first, to_pixels
+from lisa.scenes.motion import ClipPool, load_clips
 from lisa.scenes.pool import Pool, cache_folder, load_pool, people_for
 from lisa.strips import frames_of
-
-if TYPE_CHECKING:
-    from lisa.scenes.motion import ClipPool
 
 Progress = Callable[[str, int, int], None]
 _ENCODE_BATCH = 16
@@ -115,8 +112,6 @@ def condition_pool(
     """Rendered scenes that show a condition; moving ones where frames are asked for."""
     report = (lambda done, total: progress("rendering scenes", done, total)) if progress else None
     if frames:
-        from lisa.scenes.motion import load_clips
-
         return load_clips(split, count, frames, people=people_for(condition), progress=report)
     return load_pool(split, count, people=people_for(condition), progress=report)
 

@@ -49,7 +49,7 @@ FAMILIES.add(
         load=_load,
         missing=_missing,
         check_side=_check_side,
-        obtain="it is downloaded at first use, after its licence was accepted on the hub, or give a folder as the source",
+        obtain="it is downloaded at first use, once its licence is accepted on the hub, or give a folder as the source",
         default_lisa=LisaSettings(weight=0.2),
         side_class="FluxControlNetModel",
         shares="the embedders and the first block",

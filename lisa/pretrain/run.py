@@ -26,9 +26,11 @@ from lisa.options import to_dict
 from lisa.pretrain.flow import FlowStage
 from lisa.pretrain.judge import JudgeStage, judge_floor
 from lisa.pretrain.main import MainStage, save_pipeline
+from lisa.pretrain.motion import MotionStage, clip_sheet, save_adapter
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.pretrain.vae import VaeStage, encode_pool, reconstruction_psnr
 from lisa.recipes import PretrainSettings
+from lisa.scenes.motion import ClipPool, load_clips
 from lisa.scenes.pool import Pool, load_pool
 
 Report = Callable[[str, int, int], None]
@@ -48,9 +50,11 @@ def pretrain(settings: PretrainSettings, report: Report, on_step: Callable[[Pret
     Returns:
         What the card records of the stage: data, steps, seed, hardware, time, final losses, quality.
     """
-    pool = load_pool("train", settings.scenes, progress=lambda done, total: report("rendering scenes", done, total))
+    out, progress = Path(settings.out), lambda done, total: report("rendering scenes", done, total)
+    if settings.stage == "motion":
+        return _pretrain_motion(settings, load_clips("train", settings.scenes, progress=progress), out, on_step)
+    pool = load_pool("train", settings.scenes, progress=progress)
     held_out = load_pool("validation", _HELD_OUT)
-    out = Path(settings.out)
     stage = _new_stage(settings, pool, out)
     figures = _train(stage, on_step)
     if isinstance(stage, VaeStage):
@@ -61,6 +65,18 @@ def pretrain(settings: PretrainSettings, report: Report, on_step: Callable[[Pret
         judge = stage.averaged()["judge"]
         judge.save(out)
         figures["on_renders"] = judge_floor(judge, held_out, load_pool("validation", _HELD_OUT, people=True))
+    _record(out, settings, figures)
+    return figures
+
+
+def _pretrain_motion(
+    settings: PretrainSettings, pool: ClipPool, out: Path, on_step: Callable[[PretrainStep], None]
+) -> dict[str, Any]:
+    """Train motion modules and write them; samples are clips of training captions."""
+    stage = MotionStage(settings, pool)
+    figures = _train(stage, on_step)
+    clip_sheet(stage.pipeline(), pool.captions[:8], pool.images.shape[1]).save(stage.folder / "samples.png")
+    save_adapter(stage.unet, out / "motion_adapter")
     _record(out, settings, figures)
     return figures
 

@@ -21,7 +21,7 @@ _ATTEMPTS = 200
 _MIN_INSIDE, _MIN_FREE, _MIN_PIXELS = 0.93, 0.6, 14
 
 
-def sample_scene(seed: int, people: bool | None = None) -> Scene:
+def sample_scene(seed: int, people: bool | None = None, first: int = 0) -> Scene:
     """Draw a scene in which every object can be seen.
 
     Candidates with an object that is nearly hidden (less than 60 % uncovered), cut by the frame (less than 93 %
@@ -30,18 +30,24 @@ def sample_scene(seed: int, people: bool | None = None) -> Scene:
     Args:
         seed: 0 or more; the same seed gives the same scene.
         people: True for at least one mannequin, False for none, None for the world's own mix.
+        first: number of the first candidate; later ones give other scenes.
 
     Raises:
         LisaError: for a negative seed.
     """
     if seed < 0:
         raise LisaError(f"The seed of a scene is {seed}: use 0 or more.")
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(first, first + _ATTEMPTS):
         scene = draw_scene(seed, attempt, people)
-        inside, free, pixels = visible_shares(scene, _CHECK_SIZE)
-        if inside.size and inside.min() >= _MIN_INSIDE and free.min() >= _MIN_FREE and pixels.min() >= _MIN_PIXELS:
+        if in_sight(scene):
             return scene
     raise LisaError(f"Seed {seed} gave no scene with all objects in sight in {_ATTEMPTS} tries: use another seed.")
+
+
+def in_sight(scene: Scene) -> bool:
+    """Tell whether there is something in the scene and all of it can be seen; see sample_scene()."""
+    inside, free, pixels = visible_shares(scene, _CHECK_SIZE)
+    return bool(inside.size and inside.min() >= _MIN_INSIDE and free.min() >= _MIN_FREE and pixels.min() >= _MIN_PIXELS)
 
 
 @dataclass(frozen=True)

@@ -157,3 +157,11 @@ def limbs(points: np.ndarray, height: float) -> list[tuple[Capsule, str]]:
     parts += [(capsule(at["neck"], ears, 0.03), "skin"), (capsule(ears, crown, 0.07), "skin")]
     parts += [(capsule(at["right_hip"], at["left_hip"], 0.06), "legs")]
     return parts
+
+
+def stance(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Read a placed skeleton (18, 3): standing height, yaw in radians, and where its hips are, x and z."""
+    at = dict(zip(KEYPOINTS, np.asarray(points, np.float64), strict=True))
+    hips, across = (at["right_hip"] + at["left_hip"]) / 2, at["left_hip"] - at["right_hip"]
+    height = float(np.linalg.norm(at["neck"] - hips)) / _TORSO
+    return height, float(np.arctan2(-across[2], across[0])), float(hips[0]), float(hips[2])

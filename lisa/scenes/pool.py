@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -56,15 +57,20 @@ class Pool:
 
     def condition(self, name: str, index: int) -> np.ndarray | None:
         """The exact condition image (H, W, 3) uint8 of one scene; None if the world has no exact map of that name."""
-        if name == "depth":
-            return drawing.gray_to_rgb(self.depth[index])
-        if name == "segmentation":
-            return drawing.class_map(self.classes[index])
-        return self.pose[index] if name == "pose" else None
+        return exact_condition(self, name, index)
 
     def keypoints(self, index: int) -> np.ndarray:
         """Joints (P, 18, 2) in pixels of the P mannequins of one scene, hidden ones included."""
         return scene_keypoints(sample_scene(int(self.seeds[index]), self.people), self.images.shape[1])
+
+
+def exact_condition(pool: Any, name: str, index: int) -> np.ndarray | None:
+    """The exact condition (..., H, W, 3) uint8 of one sample of a pool; None for a name that has none."""
+    if name == "depth":
+        return drawing.gray_to_rgb(pool.depth[index])
+    if name == "segmentation":
+        return drawing.class_map(pool.classes[index])
+    return pool.pose[index] if name == "pose" else None
 
 
 def cache_folder() -> Path:
@@ -83,11 +89,23 @@ def _render_shard(job: tuple[Path, str, int, bool | None]) -> Path:
         "classes": np.stack([e.maps.classes for e in examples]),
         "pose": np.stack([e.conditions["pose"] for e in examples]),
     }
+    return write_shard(path, arrays, [e.caption for e in examples])
+
+
+def write_shard(path: Path, arrays: dict[str, np.ndarray], captions: list[str]) -> Path:
+    """Write the arrays of a shard, with the captions in its header."""
     # safetensors writes memory as it lies: an array with other strides would come back scrambled.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"captions": json.dumps([e.caption for e in examples])})
+        save_file(arrays, temporary, metadata={"captions": json.dumps(captions)})
     return path
+
+
+def read_shards(paths: list[Path], count: int) -> dict[str, Any]:
+    """Read the first ``count`` samples of shards: arrays by name, and captions."""
+    shards = [_read_shard(path) for path in paths]
+    arrays = {key: np.concatenate([shard[key] for shard, _ in shards])[:count] for key in shards[0][0]}
+    return {**arrays, "captions": tuple(text for _, captions in shards for text in captions)[:count]}
 
 
 def _read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -106,8 +124,13 @@ def count_cached(split: str, people: bool | None = None) -> int:
 
 
 def _shard_folder(split: str, people: bool | None) -> Path:
+    return shard_folder(f"scenes-v{_VERSION}-{SIZE}", split, people)
+
+
+def shard_folder(name: str, split: str, people: bool | None) -> Path:
+    """Where the shards of one kind of sample lie."""
     kind = {None: "mixed", True: "people", False: "objects"}[people]
-    return cache_folder() / f"scenes-v{_VERSION}-{SIZE}" / split / kind
+    return cache_folder() / name / split / kind
 
 
 def load_pool(
@@ -133,19 +156,24 @@ def load_pool(
     starts = range(start, start + count, SHARD)
     paths = [folder / f"{first:09d}.safetensors" for first in starts]
     jobs = [(path, split, first, people) for path, first in zip(paths, starts, strict=True) if not path.exists()]
-    _render_missing(jobs, workers or os.cpu_count() or 1, len(paths) - len(jobs), len(paths), progress)
-    shards = [_read_shard(path) for path in paths]
-    arrays = {key: np.concatenate([shard[key] for shard, _ in shards])[:count] for key in shards[0][0]}
-    return Pool(**arrays, captions=tuple(text for _, captions in shards for text in captions)[:count], people=people)
+    render_missing(_render_shard, jobs, workers, len(paths), SHARD, progress)
+    return Pool(**read_shards(paths, count), people=people)
 
 
-def _render_missing(
-    jobs: list, workers: int, done: int, total: int, progress: Callable[[int, int], None] | None
+def render_missing(
+    render: Callable[[Any], Path],
+    jobs: list[Any],
+    workers: int,
+    total: int,
+    size: int,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
+    """Run the jobs that are left of ``total`` shards of ``size`` samples, in processes of their own."""
+    done = total - len(jobs)
     if not jobs:
         return
     # Workers are spawned, not forked: forking a process that runs OpenMP threads can hang.
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        for finished, _ in enumerate(pool.imap_unordered(_render_shard, jobs), done + 1):
+    with multiprocessing.get_context("spawn").Pool(min(workers or os.cpu_count() or 1, len(jobs))) as pool:
+        for finished, _ in enumerate(pool.imap_unordered(render, jobs), done + 1):
             if progress:
-                progress(finished * SHARD, total * SHARD)
+                progress(finished * size, total * size)

@@ -88,12 +88,15 @@ def _camera(rng: np.random.Generator) -> Camera:
         distance * np.sin(elevation) + 0.4,
         distance * np.cos(elevation) * np.cos(azimuth),
     )
+    return look_from(position, float(np.tan(np.radians(rng.uniform(19, 23)))))
+
+
+def look_from(position: Array, tan: float) -> Camera:
+    """Put the camera at a position (3, 1), towards the middle of the scene."""
     forward = normalize(point(0, 0.9, 0) - position)
     right = normalize(np.cross(forward, point(0, 1, 0), axis=0))
     up = np.cross(right, forward, axis=0)
-    return Camera(
-        position, np.concatenate([right, up, forward], 1).T.copy(), float(np.tan(np.radians(rng.uniform(19, 23))))
-    )
+    return Camera(position, np.concatenate([right, up, forward], 1).T.copy(), tan)
 
 
 def _solid(shape: str, radius: float, x: float, z: float, angle: float) -> Solid:
@@ -106,7 +109,8 @@ def _solid(shape: str, radius: float, x: float, z: float, angle: float) -> Solid
     return Cone(point(x, 1.1 * radius, z), 0.85 * radius, 1.1 * radius)
 
 
-def _place(points: Array, height: float, yaw: float, x: float, z: float) -> Array:
+def place(points: Array, height: float, yaw: float, x: float, z: float) -> Array:
+    """Stand a skeleton (18, 3) of unit height in the world, turned by ``yaw`` radians about the vertical axis."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     px, py, pz = (points * height).T
     return np.stack([cos * px + sin * pz + x, py, cos * pz - sin * px + z], 1)
@@ -117,7 +121,12 @@ def _mannequin(rng: np.random.Generator, camera: Camera, color: str, size: str, 
     height = rng.uniform(2.5, 2.9) if size == "large" else rng.uniform(1.8, 2.1)
     toward = np.arctan2(float(camera.position[0, 0]) - x, float(camera.position[2, 0]) - z)
     yaw = toward + rng.choice((-1, 1)) * rng.uniform(0.1, 1.35)
-    points = _place(skeleton(sample_joints(pose, rng)), height, yaw, x, z)
+    points = place(skeleton(sample_joints(pose, rng)), height, yaw, x, z)
+    return figure(points, height, color, size, pose)
+
+
+def figure(points: Array, height: float, color: str, size: str, pose: str) -> Thing:
+    """A mannequin around placed keypoints (18, 3)."""
     parts = limbs(points, height)
     top = words.COLORS[color]
     paint = {"top": top, "legs": tuple(0.45 * c + 0.02 for c in top), "skin": _SKIN}
@@ -139,7 +148,8 @@ def _object(rng: np.random.Generator, color: str, size: str, x: float, z: float)
                  (words.COLORS[color],))  # fmt: skip
 
 
-def _footprint(thing: Thing) -> float:
+def footprint(thing: Thing) -> float:
+    """Radius of the floor that a thing takes."""
     return thing.radius * (0.45 if thing.shape == words.MANNEQUIN else 0.9)
 
 
@@ -160,7 +170,7 @@ def _things(rng: np.random.Generator, camera: Camera, people: bool | None) -> li
         extra = (camera,) if make is _mannequin else ()
         thing = make(rng, *extra, str(color), size, float(spot[0]), float(spot[2]))
         apart = all(
-            np.hypot(*(thing.center - other.center)[[0, 2], 0]) > 1.1 * (_footprint(thing) + _footprint(other))
+            np.hypot(*(thing.center - other.center)[[0, 2], 0]) > 1.1 * (footprint(thing) + footprint(other))
             for other in things
         )
         if apart and all((thing.color, thing.shape) != (other.color, other.shape) for other in things):
