@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, default=0, help="number of the first scene in its split (default: 0)")
     parser.add_argument("--size", type=int, default=128, help="width and height (default: 128 pixels, range 32..1024)")
     parser.add_argument("--people", action="store_true", help="only scenes with at least one mannequin")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=0,
+        help="moving scenes as strips of so many frames (default: 0, still; range 2..16)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
 
@@ -36,6 +42,6 @@ def run(arguments: argparse.Namespace) -> None:
     people = True if arguments.people else None
     write_dataset(
         arguments.out, arguments.split, arguments.count, arguments.start, arguments.size, people,
-        lambda done, total: report("writing scenes", done, total),
+        lambda done, total: report("writing scenes", done, total), arguments.frames,
     )  # fmt: skip
     print(f"{arguments.count} scenes in {arguments.out}")

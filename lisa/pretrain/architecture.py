@@ -107,8 +107,8 @@ def new_flow_scheduler() -> FlowMatchEulerDiscreteScheduler:
 def projecting(encoder: CLIPTextModel) -> CLIPTextModelWithProjection:
     """The same text encoder in the class that Stable Diffusion 3 takes; its pooled output passes unchanged."""
     made = CLIPTextModelWithProjection(encoder.config)
-    weights = encoder.state_dict()
-    made.load_state_dict(weights | {"text_projection.weight": made.text_projection.weight}, strict=False)
+    # Some versions of transformers keep the text model inside CLIPTextModel, others are it.
+    made.text_model.load_state_dict(getattr(encoder, "text_model", encoder).state_dict())
     nn.init.eye_(made.text_projection.weight)
     return made
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, MotionAdapter, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 
 from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.pretrain.architecture import MAX_TOKENS, new_scheduler, new_text_encoder, new_tokenizer, new_unet, new_vae
+from lisa.pretrain.flow import load_base
 from lisa.pretrain.main import draw_timesteps
 from lisa.pretrain.run import _record
 from lisa.pretrain.stage import Stage, learning_rate
@@ -153,10 +154,74 @@ def test_the_main_stage_trains_and_reads_its_latents_again(tmp_path, monkeypatch
     again = main.MainStage(settings, pool, vae)
     assert again.step == 2 and torch.equal(first.latents, again.latents)
     main.save_pipeline(again.pipeline(), tmp_path / "out")
-    from diffusers import StableDiffusionPipeline
-
     loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "out", safety_checker=None)
     assert loaded.unet.dtype == loaded.text_encoder.dtype == torch.float32
     image = loaded("a red cube", num_inference_steps=1, height=128, width=128).images[0]
     assert image.size == (128, 128)
     assert max(path.stat().st_size for path in (tmp_path / "out").rglob("*.safetensors")) < 10e6
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A finished pipeline in the embedded shape, with random weights."""
+    from lisa.pretrain.main import save_pipeline
+
+    tokenizer = new_tokenizer(["a red cube", "a blue cone"])
+    pipeline = StableDiffusionPipeline(
+        vae=new_vae(), unet=new_unet(), text_encoder=new_text_encoder(tokenizer), tokenizer=tokenizer,
+        scheduler=new_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    save_pipeline(pipeline, tmp_path / "base")
+    return tmp_path / "base"
+
+
+def _pictures(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 128, 128, 3), dtype=np.uint8)
+
+
+def test_the_flow_stage_trains_a_pipeline_that_loads_as_the_embedded_family(tmp_path, base):
+    from lisa.families.base import load_family
+    from lisa.pretrain.flow import FlowStage
+    from lisa.pretrain.main import save_pipeline
+
+    empty = np.zeros((3, 128, 128), np.uint8)
+    pool = Pool(np.arange(3), _pictures(3), empty, empty, empty, ("a red cube", "a blue cone", "a cube"))
+    settings = replace(SETTINGS, stage="flow", base=str(base), work=str(tmp_path), steps=2, learning_rate=1e-3)
+    stage = FlowStage(settings, pool)
+    before = stage.together["transformer"].pos_embed.proj.weight.detach().clone()
+    assert len(list(stage.run_stage())) == 2
+    assert not torch.equal(stage.together["transformer"].pos_embed.proj.weight, before)
+    save_pipeline(stage.pipeline(), tmp_path / "out")
+    family = load_family("scenes-dit", str(tmp_path / "out"))
+    plain = load_base(str(base))[1]
+    tokens = family.parts["tokenizer"](["a red cube"], padding="max_length", return_tensors="pt").input_ids
+    states = plain(tokens, output_hidden_states=True).hidden_states[-2]
+    torch.testing.assert_close(
+        family.encode_text(["a red cube"])["states"], torch.cat([states, states], -1), atol=5e-3, rtol=5e-3
+    )
+
+
+def test_the_motion_stage_starts_from_the_images_and_trains_the_motion_alone(tmp_path, base):
+    from lisa.pretrain.motion import MotionStage, save_adapter
+    from lisa.scenes.motion import ClipPool
+
+    empty = np.zeros((2, 3, 128, 128), np.uint8)
+    pool = ClipPool(np.arange(2), _pictures(2, 3), empty, empty, empty, ("a red cube", "a blue cone"))
+    settings = replace(SETTINGS, stage="motion", base=str(base), work=str(tmp_path), steps=2, batch_size=1)
+    stage = MotionStage(settings, pool)
+    assert stage.latents.shape == (2, 16, 3, 16, 16)
+    frozen = {name: v.clone() for name, v in stage.unet.state_dict().items() if "motion_modules" not in name}
+    plain = UNet2DConditionModel.from_pretrained(base, subfolder="unet")
+    states = torch.randn(3, 5, 128)
+    together = stage.unet(stage.latents[:1], torch.tensor([500]), states).sample[:, :, 1]
+    alone = plain(stage.latents[:1, :, 1], torch.tensor([500]), states[1:2]).sample
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    assert len(list(stage.run_stage())) == 2
+    after = stage.unet.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+    stage.pipeline()
+    save_adapter(stage.unet, tmp_path / "motion_adapter")
+    loaded = MotionAdapter.from_pretrained(tmp_path / "motion_adapter").state_dict()
+    kept = {name: value for name, value in after.items() if "motion_modules" in name}
+    assert loaded.keys() == kept.keys()
+    assert any(value.abs().max() > 0 for name, value in loaded.items() if name.endswith("proj_out.weight"))

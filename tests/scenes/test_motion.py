@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from lisa.data.samples import folder_pictures
 from lisa.errors import LisaError
 from lisa.scenes import motion
+from lisa.scenes.dataset import write_dataset
 from lisa.scenes.example import in_sight, sample_scene
 from lisa.scenes.mannequin import Joints, sample_joints, skeleton, stance
 from lisa.scenes.maps import exact_maps
@@ -86,3 +90,17 @@ def test_a_pool_keeps_clips_and_their_frames(tmp_path, monkeypatch):
 def test_too_many_frames_are_refused():
     with pytest.raises(LisaError, match="17 frames: use 2 to 16"):
         sample_clip(SEEDS[0], 17)
+
+
+def test_clips_are_written_as_strips_that_training_reads_back(tmp_path):
+    write_dataset(tmp_path / "set", "train", 2, size=32, frames=3)
+    rows = [json.loads(line) for line in (tmp_path / "set" / "metadata.jsonl").read_text().splitlines()]
+    assert [row["frames"] for row in rows] == [3, 3]
+    pictures = folder_pictures(tmp_path / "set", "depth", "train", 2, 32, frames=3)
+    assert pictures.images.shape == pictures.conditions.shape == (len(pictures.captions), 3, 32, 32, 3)
+    clips = {clip.caption: clip for clip in (render_clip(i, 3, 32) for i in range(2))}
+    clip = clips[pictures.captions[0]]
+    assert np.array_equal(pictures.images[0], clip.images)
+    assert np.array_equal(pictures.conditions[0], clip.conditions["depth"])
+    with pytest.raises(LisaError, match="This strip has 3 frames, but the clip has 8"):
+        folder_pictures(tmp_path / "set", "depth", "train", 2, 32, frames=8)
