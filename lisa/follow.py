@@ -6,6 +6,7 @@ are read incrementally and shared by all viewers of a process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,17 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from lisa.errors import LisaError
+from lisa.files import write_atomically
 from lisa.options import options, to_dict
 from lisa.origin import IMPORTED, read_origin
 from lisa.runs import EVALUATION_LOCK, RunFolder
 from lisa.settings import TrainSettings
 from lisa.zero_gpu import refuse_training
 
-LOG, EVALUATION_LOG = "log.txt", "evaluation.txt"
+LOG, EVALUATION_LOG, PID = "log.txt", "evaluation.txt", "process.txt"
 _TAILS_IN_MEMORY = 8
-_STARTING = 60.0  # seconds in which a new process need not own its folder yet
+_STARTING = 60.0  # seconds in which a process that somebody else started need not own its folder yet
 _RECENT = 50
 Curves = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
 
@@ -147,8 +150,7 @@ def progress(run: RunFolder) -> Progress:
     state, settings = run.read_state(), run.settings()
     status, reason = state.get("status", "starting"), state.get("reason", "")
     if status in ("starting", "preparing", "running") and not run.is_running():
-        since = time.time() - (state.get("time") or (run.path / "settings.json").stat().st_mtime)
-        status, reason = ("starting", "") if status == "starting" and since < _STARTING else ("died", _death(run))
+        status, reason = ("starting", "") if status == "starting" and _comes_up(run, state) else ("died", _death(run))
     done = [steps[-1] for (kind, _, _), (steps, _) in _columns(run).items() if kind == "train"]
     if not state and max(done, default=0) >= settings["steps"]:  # a run that was copied without its state
         status, reason = "finished", ""
@@ -159,6 +161,16 @@ def progress(run: RunFolder) -> Progress:
         status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
         tuple(run.checkpoints()), tuple(samples),
     )  # fmt: skip
+
+
+def _comes_up(run: RunFolder, state: Mapping[str, Any]) -> bool:
+    """Whether the process of a run that does not own its folder yet is still loading, which a busy machine draws out."""
+    pid = run.path / PID
+    if pid.exists():
+        with contextlib.suppress(psutil.NoSuchProcess, ValueError):
+            return psutil.Process(int(pid.read_text(encoding="utf-8"))).status() != psutil.STATUS_ZOMBIE
+        return False
+    return time.time() - (state.get("time") or (run.path / "settings.json").stat().st_mtime) < _STARTING
 
 
 def _columns(run: RunFolder) -> dict[tuple[str, str, str], tuple[list[int], list[float]]]:
@@ -216,7 +228,7 @@ def start(settings: TrainSettings, folder: Path, root: Path) -> RunFolder:
     if not run.exists():
         run = RunFolder.create(folder, to_dict(settings))
     run.write_state({"status": "starting", "steps": settings.steps, "time": time.time()})
-    _spawn(command(settings, folder), folder / LOG, root)
+    write_atomically(folder / PID, str(_spawn(command(settings, folder), folder / LOG, root)).encode())
     return run
 
 
@@ -240,12 +252,13 @@ def evaluate(run: RunFolder, count: int, sampling_steps: int, root: Path) -> Non
     _spawn(words, run.path / EVALUATION_LOG, root)
 
 
-def _spawn(words: list[str], log: Path, root: Path) -> None:
+def _spawn(words: list[str], log: Path, root: Path) -> int:
     with log.open("ab") as file:
-        subprocess.Popen(  # noqa: S603  (our own interpreter and checked settings)
+        process = subprocess.Popen(  # noqa: S603  (our own interpreter and checked settings)
             [sys.executable, *words], cwd=root, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             start_new_session=True, env=environment(),
         )  # fmt: skip
+    return process.pid
 
 
 def environment() -> dict[str, str]:

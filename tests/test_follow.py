@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -107,3 +109,13 @@ def test_a_running_folder_is_neither_started_nor_deleted(run, tmp_path):
             follow.delete(run)
     follow.delete(run)
     assert not run.path.exists()
+
+
+def test_a_process_that_takes_long_to_load_is_starting_and_a_dead_one_is_not(run):
+    run.write_state({"status": "starting", "time": time.time() - 3600})
+    slow = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (run.path / follow.PID).write_text(str(slow.pid))
+    assert follow.progress(run).status == "starting"
+    slow.kill()
+    slow.wait()
+    assert follow.progress(run).status == "died"
