@@ -164,7 +164,7 @@ def progress(run: RunFolder) -> Progress:
 
 
 def _comes_up(run: RunFolder, state: Mapping[str, Any]) -> bool:
-    """Whether the process of a run that does not own its folder yet is still loading, which a busy machine draws out."""
+    """Whether a run's process, which does not own its folder yet, is still loading; a busy machine draws that out."""
     pid = run.path / PID
     if pid.exists():
         with contextlib.suppress(psutil.NoSuchProcess, ValueError):
