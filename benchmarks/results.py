@@ -22,9 +22,10 @@ def main() -> None:
     from lisa.follow import steps_to_match
     from lisa.runs import RunFolder
 
-    for path in sorted(parser.parse_args().folder.glob("*/*/evaluation.json")):
-        run, measured = RunFolder.open(path.parent), read_json(path)
-        print(f"### {path.parent.parent.name}, {path.parent.name}\n")
+    runs = sorted(path.parent for path in parser.parse_args().folder.glob("*/*/evaluation.json"))
+    for path in runs:
+        run, measured = RunFolder.open(path), read_json(path / "evaluation.json")
+        print(f"### {path.parent.name}, {path.name}\n")
         print(f"{measured['scenes']} test scenes, {measured['sampling_steps']} sampling steps.\n")
         print("\n".join(markdown(measured["rows"])))
         match = steps_to_match(run, "baseline", "lisa")
@@ -34,6 +35,28 @@ def main() -> None:
             )
         else:
             print("\nLISA did not reach the baseline's last validation loss.\n")
+    print("### How much there is to align\n")
+    print("\n".join(shares([RunFolder.open(path) for path in runs])))
+
+
+def shares(runs: list) -> list[str]:
+    """A table of what control and decoder explain of the likelihood score at the last validation of each run.
+
+    The target minus the prior has the power of the prior's own loss. What control leaves of it is the controlled loss;
+    what the decoder leaves is the alignment ratio.
+    """
+    head = ("run", "step", "loss without control", "explained by control, baseline", "LISA", "by the probe on baseline",
+            "by LISA's decoder")  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for run in runs:
+        checks = [row for row in run.events() if row["kind"] == "validation"]
+        last = {row["arm"]: row for row in checks if row["step"] == checks[-1]["step"]}
+        cells = [f"{last['baseline']['prior']:.4f}"]
+        cells += [f"{1 - last[arm]['control'] / last[arm]['prior']:.1%}" for arm in ("baseline", "lisa")]
+        cells += [f"{1 - last[arm]['ratio']:.1%}" for arm in ("baseline", "lisa")]
+        name = f"{run.path.parent.name}, {run.path.name}"
+        lines.append(f"| {name} | {checks[-1]['step']} | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

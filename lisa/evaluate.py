@@ -90,7 +90,7 @@ def _evaluate(
         training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu"
     )
     measure = measure_of(training.condition, training.data == "scenes")
-    judge = load_judge(judge_folder) if measure.judged and judge_folder else Judge()
+    judge = load_judge(judge_folder) if measure.needs_scenes and judge_folder else Judge()
     held = held_out(family, training.data, training.condition, count)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())

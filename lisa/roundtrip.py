@@ -76,7 +76,7 @@ def round_trips(
     """
     family.refuse_clips("Round trips")
     measure = measure_of(settings.condition, data == "scenes")
-    judge = load_judge(judge_folder) if measure.judged else Judge()
+    judge = load_judge(judge_folder) if measure.needs_scenes else Judge()
     held = held_out(family, data, settings.condition, settings.count)
     wanted = held.truth.conditions
     trips: dict[str, list[Trip]] = {}

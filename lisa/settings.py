@@ -70,6 +70,13 @@ class TrainSettings:
         expert=True,
         label="Learning rate warm-up",
     )
+    rate_schedule: str = option(
+        "constant",
+        "Learning rate after the warm-up: constant, or falling to 0 at the run's end along a cosine",
+        choices=("constant", "cosine"),
+        expert=True,
+        label="Learning rate schedule",
+    )
     clip_norm: float = option(
         1.0,
         "Largest norm of an arm's gradient; 0 does not clip",

@@ -7,6 +7,7 @@ Everything random in a step follows from (seed, step), so a resumed run draws wh
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -96,10 +97,14 @@ class Trainer:
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
-        """The rate of step 0, 1, ...: constant after a linear warm-up."""
-        peak = self.settings.learning_rate or self.family.spec.learning_rate
-        warm = (step + 1) / self.settings.warmup_steps if self.settings.warmup_steps else 1.0
-        return peak * min(1.0, warm)
+        """The rate of step 0, 1, ...: after a linear warm-up constant, or a cosine that ends at 0 (Loshchilov 2017)."""
+        s = self.settings
+        peak = s.learning_rate or self.family.spec.learning_rate
+        if step < s.warmup_steps:
+            return peak * (step + 1) / s.warmup_steps
+        if s.rate_schedule == "constant":
+            return peak
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - s.warmup_steps) / max(1, s.steps - s.warmup_steps)))
 
     def batch(self, step: int, micro: int) -> Batch:
         """This process's share of one micro-batch; the draw covers all processes, so their number changes nothing."""

@@ -43,8 +43,9 @@ def test_the_true_picture_reads_back_as_its_own_edges():
 
 def test_the_judge_is_asked_about_scenes_only():
     assert measure_of("depth", from_scenes=True) is MEASURES.get("depth")
+    assert measure_of("blur", from_scenes=True) is MEASURES.get("blur")
     blurred = measure_of("blur", from_scenes=False)
-    assert not blurred.judged
+    assert not blurred.needs_scenes
     images = condition_pool("canny", "test", 2).images
     maps = blurred.read(images, Truth(images), Judge())
     assert blurred.values(images, Truth(maps), Judge()).tolist() == [0, 0]

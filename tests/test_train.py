@@ -138,6 +138,13 @@ def test_training_lowers_the_loss_on_a_fixed_batch(arm, monkeypatch):
     assert records[-1]["ratio"] < 0.97
 
 
+def test_the_learning_rate_warms_up_and_then_stays_or_falls_along_a_cosine():
+    flat = trainer("scenes-unet", arms="baseline", steps=12, warmup_steps=2)
+    assert [flat.learning_rate(step) for step in (0, 1, 2, 11)] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
+    falling = trainer("scenes-unet", arms="baseline", steps=12, warmup_steps=2, rate_schedule="cosine")
+    assert [falling.learning_rate(step) for step in (1, 2, 7, 12)] == pytest.approx([1e-3, 1e-3, 5e-4, 0])
+
+
 def test_an_unknown_tap_is_one_sentence():
     with pytest.raises(LisaError, match="tap of arm odd"):
         trainer("scenes-unet", arms="odd:weight=1:taps=down_99")

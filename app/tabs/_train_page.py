@@ -13,7 +13,7 @@ from lisa.settings import LisaSettings, TrainSettings
 
 SIMPLE = ("condition", "steps", "batch_size", "learning_rate", "samples", "seed")
 EXPERT = (
-    "family", "source", "accumulation", "warmup_steps", "clip_norm", "weight_decay", "precision",
+    "family", "source", "accumulation", "warmup_steps", "rate_schedule", "clip_norm", "weight_decay", "precision",
     "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every", "previews",
     "device",
 )  # fmt: skip

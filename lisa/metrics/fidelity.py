@@ -49,7 +49,7 @@ class Measure:
         higher_is_better: or lower.
         values: from generated images (N, H, W, 3) uint8, their truth and the judge to (N,) values.
         read: from the same to condition maps (N, H, W, 3) uint8, as they are read back from the images.
-        judged: whether it asks the judge, which knows rendered scenes only.
+        needs_scenes: whether it compares with the scene behind an image or asks the judge, who knows scenes only.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Measure:
     higher_is_better: bool
     values: Callable[[Array, Truth, Judge], Array]
     read: Callable[[Array, Truth, Judge], Array]
-    judged: bool = True
+    needs_scenes: bool = True
 
 
 MEASURES: Registry[Measure] = Registry("fidelity measure")
@@ -89,7 +89,7 @@ def measure_of(condition: str, from_scenes: bool) -> Measure:
     Raises:
         LisaError: if no annotator can read the condition back here.
     """
-    if condition in MEASURES and (from_scenes or not MEASURES.get(condition).judged):
+    if condition in MEASURES and (from_scenes or not MEASURES.get(condition).needs_scenes):
         return MEASURES.get(condition)
     read = partial(_annotated, annotator_for(condition))
 
@@ -97,7 +97,7 @@ def measure_of(condition: str, from_scenes: bool) -> Measure:
         difference = read(images, truth, judge).astype(np.float32) - truth.conditions
         return np.sqrt(np.square(difference / 255).mean((1, 2, 3)))
 
-    return Measure("map RMSE", "of the range", False, values, read, judged=False)
+    return Measure("map RMSE", "of the range", False, values, read, needs_scenes=False)
 
 
 def _annotated(annotator: str, images: Array, truth: Truth, judge: Judge) -> Array:
@@ -211,7 +211,18 @@ def _pose(images: Array, truth: Truth, judge: Judge) -> Array:
     return np.array([pck(heat, truth.pool.keypoints(i)) for i, heat in enumerate(_heat(images, judge))])
 
 
-MEASURES.add("canny", Measure("edge F1", "", True, _canny, partial(_annotated, "canny"), judged=False))
+def psnr(images: Array, wanted: Array) -> Array:
+    """Peak signal-to-noise ratio in dB of images (N, H, W, 3) uint8, as (N,); 99 where they are equal."""
+    error = np.square(images.astype(np.float32) - wanted).mean((1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(error, 255**2 * 10**-9.9))
+
+
+def _super_resolution(images: Array, truth: Truth, judge: Judge) -> Array:
+    return psnr(images, _resized(truth.pool.images, images.shape[1], cv2.INTER_AREA))
+
+
+MEASURES.add("blur", Measure("PSNR", "dB", True, _super_resolution, partial(_annotated, "blur")))
+MEASURES.add("canny", Measure("edge F1", "", True, _canny, partial(_annotated, "canny"), needs_scenes=False))
 MEASURES.add("depth", Measure("disparity RMSE", "of the range", False, _depth, _read_depth))
 MEASURES.add("segmentation", Measure("mean IoU", "", True, _segmentation, _read_segmentation))
 MEASURES.add("pose", Measure("PCK@0.1", "", True, _pose, _read_pose))

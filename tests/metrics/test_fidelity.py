@@ -8,7 +8,7 @@ import torch
 
 from lisa.errors import LisaError
 from lisa.evaluate import paired_difference
-from lisa.metrics.fidelity import MEASURES, edge_f1, mean_iou, pck
+from lisa.metrics.fidelity import MEASURES, edge_f1, mean_iou, pck, psnr
 from lisa.metrics.judge import Judge, joint_targets, load_judge
 
 
@@ -32,6 +32,12 @@ def test_mean_iou_counts_the_classes_that_are_wanted():
     wanted = np.array([[0, 0], [1, 1]])
     assert mean_iou(wanted, wanted) == 1
     assert mean_iou(np.array([[0, 0], [1, 2]]), wanted) == pytest.approx((1 + 0.5) / 2)
+
+
+def test_psnr_in_decibels():
+    black, wanted = np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 51, np.uint8)
+    assert psnr(black, wanted)[0] == pytest.approx(20 * np.log10(5))
+    assert psnr(wanted, wanted)[0] == pytest.approx(99)
 
 
 def test_pck_finds_joints_at_the_peaks_and_misses_them_elsewhere():
@@ -65,4 +71,4 @@ def test_judge_shapes_and_round_trip(tmp_path):
 
 
 def test_every_shipped_condition_has_a_measure():
-    assert {"canny", "depth", "segmentation", "pose"} <= set(MEASURES.names())
+    assert {"blur", "canny", "depth", "segmentation", "pose"} <= set(MEASURES.names())
