@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lisa import fsdp
 from lisa.decoder import ScoreDecoder
 from lisa.errors import LisaError
 from lisa.files import replacing
@@ -24,17 +25,21 @@ DECODER_FOLDER = "decoder"
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Flatten an optimizer's per-parameter state to ``"<parameter number>.<name>"`` -> tensor."""
+    """Flatten an optimizer's per-parameter state to ``"<parameter number>.<name>"`` -> whole tensor on the CPU.
+
+    Collective where the parameters are spread over processes.
+    """
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+    return {f"{i}.{name}": fsdp.whole(value).cpu() for i, entry in state.items() for name, value in entry.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what ``optimizer_tensors`` gave; the optimizer must hold the same parameters in the same order."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
+        state.setdefault(int(number), {})[name] = fsdp.spread_like(value, parameters[int(number)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -118,11 +123,11 @@ def load_arm(folder: Path, side: nn.Module, decoders: nn.ModuleDict) -> None:
         LisaError: if the folder does not hold them.
     """
     try:
-        stored = type(side).from_pretrained(
+        stored = fsdp.plain_class(side).from_pretrained(
             folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise LisaError(f"{folder} holds no side network of this kind: resume from another checkpoint.") from error
-    side.load_state_dict(stored.state_dict())
+    fsdp.load_weights(side, stored.state_dict())
     for tap, decoder in decoders.items():
         decoder.load_state_dict(ScoreDecoder.load(folder / DECODER_FOLDER / tap).state_dict())

@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from lisa import fsdp
 from lisa.checkpoint import (
     load_arm,
     load_tensors,
@@ -30,6 +31,7 @@ from lisa.errors import LisaError
 from lisa.families.base import Family, load_family
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
+from lisa.processes import accelerator_for, first_decides
 from lisa.runs import RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
@@ -50,8 +52,8 @@ class Job:
 
     def __init__(self, settings: TrainSettings, folder: Path, report: Report | None = None) -> None:
         self.settings, self.report = settings, report
-        self.run = _open_or_create(settings, folder)
         self.accelerator = accelerator_for(settings)
+        self.run = first_decides(self.accelerator, lambda: _open_or_create(settings, folder))
         self.stop_asked = False
 
     @property
@@ -66,16 +68,26 @@ class Job:
     def records(self) -> Iterator[StepRecord]:
         """Run to the end or to the next stop, yielding after every step."""
         with contextlib.ExitStack() as stack:
-            if self.writer:
-                stack.enter_context(self.run.lock())
-                self.run.sweep()
-                self.run.take_requests()
-                if self.run.settings() != to_dict(self.settings):
-                    self.run.write_settings(to_dict(self.settings))
+            first_decides(self.accelerator, lambda: self._own_folder(stack))
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             trainer = self._prepare()
             yield from self._loop(trainer)
+
+    def _own_folder(self, stack: contextlib.ExitStack) -> None:
+        stack.enter_context(self.run.lock())
+        self.run.sweep()
+        self.run.take_requests()
+        self._check_processes()
+        if self.run.settings() != to_dict(self.settings):
+            self.run.write_settings(to_dict(self.settings))
+
+    def _check_processes(self) -> None:
+        """Refuse to go on with another number of processes, which would be another size of batch."""
+        processes = self.accelerator.num_processes
+        before = self.run.read_state().get("processes", processes)
+        if before != processes and self.run.checkpoints():
+            raise LisaError(f"{self.run.path} was trained by {before} processes, not {processes}: start as many.")
 
     @contextlib.contextmanager
     def _failure_recorded(self) -> Iterator[None]:
@@ -89,8 +101,10 @@ class Job:
         s = self.settings
         self._state("preparing")
         family = family_for(s, self.accelerator)
-        data = load_data(family, s.data, s.condition, "train", s.samples, self.report)
-        validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, self.report)
+        # The first process of each computer fills the cache that the others then read.
+        with self.accelerator.local_main_process_first():
+            data = load_data(family, s.data, s.condition, "train", s.samples, self.report)
+            validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, self.report)
         if family.spec.drop_text_encoders:
             family.keep_text(["", *data.captions, *validation.captions])
         trainer = Trainer(s, family, data, validation, self.accelerator)
@@ -98,19 +112,22 @@ class Job:
         return trainer
 
     def _resume(self, trainer: Trainer) -> None:
-        steps = self.run.checkpoints()
-        if not steps:
-            if self.writer:
-                self.run.truncate_events(-1)
+        trainer.step = first_decides(self.accelerator, self._last_step)
+        if not trainer.step:
             return
-        folder = self.run.verify_checkpoint(steps[-1])
+        folder = self.run.checkpoint_dir(trainer.step)
         groups = load_tensors(folder / _OPTIMIZER_FILE)
         for arm in trainer.arms:
             load_arm(folder / arm.name, arm.side, arm.decoders)
             restore_optimizer(arm.optimizer, groups.get(arm.name, {}))
-        trainer.step = steps[-1]
-        if self.writer:
-            self.run.truncate_events(trainer.step)
+
+    def _last_step(self) -> int:
+        """Step of the last checkpoint, or 0; what was logged after it is forgotten."""
+        steps = self.run.checkpoints()
+        if steps:
+            self.run.verify_checkpoint(steps[-1])
+        self.run.truncate_events(steps[-1] if steps else -1)
+        return steps[-1] if steps else 0
 
     def _loop(self, trainer: Trainer) -> Iterator[StepRecord]:
         if trainer.step == 0:
@@ -131,7 +148,7 @@ class Job:
 
     def _serve_requests(self, trainer: Trainer) -> None:
         """Do what followers asked for: any process may ask, on this computer or another that sees the folder."""
-        asked = self.run.take_requests() if self.writer else set()
+        asked = first_decides(self.accelerator, self.run.take_requests)
         self.stop_asked = self.stop_asked or "stop" in asked
         if "sample" in asked:
             self._preview(trainer)
@@ -160,60 +177,45 @@ class Job:
                 row = {"kind": "train", "step": record.step, "arm": arm, **losses}
                 self.run.append_event({**row, "learning_rate": record.learning_rate, "seconds": record.seconds})
 
+    def _takes_part(self, trainer: Trainer) -> bool:
+        """Whether this process runs what only the first one writes down: spread networks need all to run them."""
+        return self.writer or trainer.sharded
+
     def _log_validation(self, trainer: Trainer) -> None:
-        if self.writer:
+        if self._takes_part(trainer):
             for arm, losses in trainer.validate().items():
-                self.run.append_event({"kind": "validation", "step": trainer.step, "arm": arm, **losses})
+                if self.writer:
+                    self.run.append_event({"kind": "validation", "step": trainer.step, "arm": arm, **losses})
 
     def _preview(self, trainer: Trainer) -> None:
-        if not self.writer:
+        if not self._takes_part(trainer):
             return
         folder = self.run.samples / f"step-{trainer.step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.writer:
+            folder.mkdir(parents=True, exist_ok=True)
         for i in range(min(self.settings.previews, len(trainer.validation))):
             for arm, image in preview_images(trainer, i).items():
-                image.save(folder / f"{i:02d}-{arm}.png")
+                if self.writer:
+                    image.save(folder / f"{i:02d}-{arm}.png")
 
     def _save(self, trainer: Trainer) -> None:
-        if not self.writer or trainer.step in self.run.checkpoints():
+        saved = first_decides(self.accelerator, lambda: trainer.step in self.run.checkpoints())
+        if saved or not self._takes_part(trainer):
             return
-        with self.run.commit_checkpoint(trainer.step) as folder:
+        with self.run.commit_checkpoint(trainer.step) if self.writer else contextlib.nullcontext() as folder:
             for arm in trainer.arms:
-                save_arm(folder / arm.name, arm.side, arm.decoders)
-            save_tensors(folder / _OPTIMIZER_FILE, {arm.name: optimizer_tensors(arm.optimizer) for arm in trainer.arms})
+                side = fsdp.gathered(arm.side)
+                if self.writer:
+                    save_arm(folder / arm.name, side, arm.decoders)
+            moments = {arm.name: optimizer_tensors(arm.optimizer) for arm in trainer.arms}
+            if self.writer:
+                save_tensors(folder / _OPTIMIZER_FILE, moments)
 
     def _state(self, status: str, trainer: Trainer | None = None, **more: Any) -> None:
         if self.writer:
             step = trainer.step if trainer else None
-            self.run.write_state(
-                {"status": status, "step": step, "steps": self.settings.steps, "time": time.time(), **more}
-            )
-
-
-def accelerator_for(settings: TrainSettings) -> Accelerator:
-    """Set up the device and precision of a run.
-
-    Args:
-        settings: of the run; the device "auto" is what accelerate finds, or what its launcher says.
-
-    Returns:
-        The accelerator.
-
-    Raises:
-        LisaError: if there is no such device here.
-    """
-    kind, _, number = settings.device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise LisaError(f"The device is {settings.device[:40]!r}: use auto, cpu, cuda, cuda:1 or mps.")
-    if kind in ("cuda", "mps") and not getattr(torch, kind).is_available():
-        raise LisaError(f"The device {settings.device} is not available here: use auto or cpu.")
-    if number:
-        if not number.isdigit() or int(number) >= torch.cuda.device_count():
-            raise LisaError(
-                f"There is no device {settings.device[:40]!r} among {torch.cuda.device_count()}: choose another."
-            )
-        torch.cuda.set_device(int(number))
-    return Accelerator(mixed_precision=settings.precision, cpu=kind == "cpu")
+            about = {"steps": self.settings.steps, "processes": self.accelerator.num_processes, "time": time.time()}
+            self.run.write_state({"status": status, "step": step, **about, **more})
 
 
 def family_for(settings: TrainSettings, accelerator: Accelerator) -> Family:

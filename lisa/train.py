@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from lisa import fsdp
 from lisa.data.samples import TrainingData
 from lisa.decoder import ScoreDecoder
 from lisa.errors import unknown_name
@@ -40,9 +41,11 @@ class StepRecord:
 
 
 class Arm:
-    """One side network with its score decoders and optimizer."""
+    """One side network, spread over the processes or not, with its score decoders and optimizer."""
 
-    def __init__(self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device) -> None:
+    def __init__(
+        self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device, sharded: bool
+    ) -> None:
         self.name = settings.name
         self.side: nn.Module = family.new_side(training.seed).to(device).train()
         if training.gradient_checkpointing:
@@ -57,6 +60,8 @@ class Arm:
             torch.manual_seed(training.seed)
             decoders = {name: self._decoder(taps[name], family.latent_channels) for name in names}
         self.decoders = nn.ModuleDict(decoders).to(device)
+        if sharded:  # the decoders are too small to be worth it
+            fsdp.shard(self.side)
         groups = [{"params": list(self.side.parameters())}, {"params": list(self.decoders.parameters())}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
 
@@ -73,6 +78,9 @@ class Trainer:
         data: training samples.
         validation: held-out samples.
         accelerator: device, precision and processes.
+
+    Attributes:
+        sharded: whether main and side networks are spread over the processes, so that all must run them together.
     """
 
     def __init__(
@@ -86,12 +94,15 @@ class Trainer:
         self.settings, self.family, self.data, self.validation = settings, family, data, validation
         self.accelerator = accelerator
         self._encoded = {id(each): _encoded(family, each) for each in (data, validation)}
+        self.sharded = accelerator.num_processes > 1 and fsdp.asked_for()
         self.arms = [
-            Arm(arm, family, settings, accelerator.device)
+            Arm(arm, family, settings, accelerator.device, self.sharded)
             for arm in parse_arms(settings.arms, family.spec.default_lisa)
         ]
         if settings.gradient_checkpointing:
             family.main.enable_gradient_checkpointing()
+        if self.sharded:
+            fsdp.shard(family.main)
         for arm in self.arms:
             arm.optimizer = accelerator.prepare_optimizer(arm.optimizer)
         self.step = 0
@@ -165,22 +176,23 @@ class Trainer:
         norms = []
         for module in (arm.side, arm.decoders):
             parameters = [p for p in module.parameters() if p.grad is not None]
-            if self.accelerator.num_processes > 1:
+            if self.accelerator.num_processes > 1 and not fsdp.is_sharded(module):
                 for p in parameters:
                     p.grad = self.accelerator.reduce(p.grad, "mean")
             limit = self.settings.clip_norm or float("inf")
-            norms.append(nn.utils.clip_grad_norm_(parameters, limit))
+            norms.append(fsdp.whole(nn.utils.clip_grad_norm_(parameters, limit)))
         arm.optimizer.step()
         return float(norms[0])
 
     def _across_processes(self, losses: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        """Means over processes; the ratio is weighed by its denominator, as over batches."""
         if self.accelerator.num_processes == 1:
             return losses
-        flat = torch.tensor(
-            [value for arm in losses.values() for value in arm.values()], device=self.accelerator.device
-        )
+        rows = [{**arm, "ratio": arm["ratio"] * arm["prior"]} for arm in losses.values()]
+        flat = torch.tensor([value for row in rows for value in row.values()], device=self.accelerator.device)
         means = iter(self.accelerator.reduce(flat, "mean").tolist())
-        return {name: {key: next(means) for key in arm} for name, arm in losses.items()}
+        mean = {name: {key: next(means) for key in arm} for name, arm in losses.items()}
+        return {name: {**arm, "ratio": arm["ratio"] / arm["prior"]} for name, arm in mean.items()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, dict[str, float]]:

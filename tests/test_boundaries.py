@@ -31,11 +31,11 @@ ROWS = (
         "zero_gpu",
         "strips",
     },
-    {"score", "noise", "tap", "decoder", "fingerprint", "pixels"},
+    {"score", "noise", "tap", "decoder", "fingerprint", "pixels", "fsdp"},
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "metrics"},
     {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}
-    | {"plan", "estimate", "export", "job"},
+    | {"plan", "estimate", "export", "job", "processes"},
     {"memory", "rundesk", "pairs", "sharing"},
     {"lab", "cli"},
     {"__main__"},

@@ -62,6 +62,8 @@ def _train(settings: TrainSettings, folder: Path) -> None:
             )
     if job.writer:
         print(f"{job.run.read_state()['status']} at step {job.run.read_state()['step']}: {folder}")
+    job.accelerator.wait_for_everyone()  # the first process may still be writing
+    job.accelerator.end_training()
 
 
 def _print_estimate(settings: TrainSettings) -> None:

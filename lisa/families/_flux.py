@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from lisa.errors import LisaError
 from lisa.families._fit import check_common
-from lisa.families._latent import LatentFamily, check_parts, copy_first
+from lisa.families._latent import LatentFamily, check_parts, copy_first, seeded
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import FamilySpec, Prediction, Sampling
@@ -213,9 +213,8 @@ class FluxFamily(LatentFamily):
 
     def sample(self, sides: Sequence[nn.Module], sampling: Sampling) -> list[Any]:
         """Run the stock pipeline once; as Family.sample."""
-        with torch.random.fork_rng(devices=[]):
-            # The pipeline draws the condition's latent from the posterior with the global random state.
-            torch.default_generator.manual_seed(0)
+        # The pipeline draws the condition's latent from the posterior with the global random state.
+        with seeded(self.device, 0):
             return super().sample(sides, sampling)
 
     def _arguments(self, sides: Sequence[nn.Module], sampling: Sampling) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -33,6 +34,8 @@ class LatentFamily(Family):
     """Names of parts that a pipeline may lack."""
     MAIN: ClassVar[str]
     """Name of the main network."""
+    UPCASTS: ClassVar[bool] = False
+    """Whether the pipeline runs a float16 autoencoder in float32 where its config asks for it."""
 
     def __init__(self, spec: FamilySpec, parts: Mapping[str, Any]) -> None:
         self.spec, self.parts = spec, dict(parts)
@@ -84,15 +87,29 @@ class LatentFamily(Family):
     def encode_image(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Encode images; as Family.encode_image."""
         self._check_pixels(pixels, "image", -1)
-        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        with self._wide_vae():
+            posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
         latents = posterior.mode() if generator is None else posterior.sample(generator)
         return (latents - self._shift) * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode latents; as Family.decode_latents."""
-        latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor + self._shift
-        return self.vae.decode(latents).sample.clamp(-1, 1)
+        with self._wide_vae():
+            latents = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor + self._shift
+            return self.vae.decode(latents).sample.clamp(-1, 1)
+
+    @contextlib.contextmanager
+    def _wide_vae(self) -> Iterator[None]:
+        """Run an autoencoder that overflows in float16 in float32, as the pipelines that say so do."""
+        narrow = self.UPCASTS and self.vae.dtype == torch.float16 and self.vae.config.force_upcast
+        if narrow:
+            self.vae.float()
+        try:
+            yield
+        finally:
+            if narrow:
+                self.vae.half()
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
@@ -200,6 +217,17 @@ class LatentFamily(Family):
         seen = (condition.shape[0], *condition.shape[-2:])
         if seen != wanted:
             raise LisaError(f"The condition is (batch, height, width) = {seen}, but these latents need {wanted}.")
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global random states that a pipeline on this device draws from; they are put back at the end."""
+    # Not torch.manual_seed, which would also seed accelerators whose state is not restored here.
+    index = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=index):
+        for generator in (torch.default_generator, *(torch.cuda.default_generators[i] for i in index)):
+            generator.manual_seed(seed)
+        yield
 
 
 def check_parts(main: str, pairs: Sequence[tuple[str, Any, str, Any]]) -> None:

@@ -20,8 +20,9 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
+from lisa.errors import LisaError
 from lisa.families._fit import check_common
-from lisa.families._latent import LatentFamily, check_parts, copy_first
+from lisa.families._latent import LatentFamily, check_parts, copy_first, seeded
 from lisa.families._replay import replayed
 from lisa.families._sources import load_part
 from lisa.families.base import FamilySpec, Prediction, Sampling
@@ -37,6 +38,7 @@ COMMON = (
     "attention_head_dim",
     "num_attention_heads",
     "pooled_projection_dim",
+    "joint_attention_dim",
 )
 # Copied from the transformer into a new side network; all that its first blocks need.
 _COPIED = ("pos_embed", "time_text_embed", "context_embedder")
@@ -78,6 +80,8 @@ class SD3Family(LatentFamily):
                 ("pooled_projection_dim", config.pooled_projection_dim, "text encoders' projection_dim in all", pooled),
             ],
         )
+        if (parts["text_encoder_3"] is None) != (parts["tokenizer_3"] is None):
+            raise LisaError("This pipeline has one of text_encoder_3 and tokenizer_3: give both, or none.")
         super().__init__(spec, parts)
         self._tokens = 0 if parts["text_encoder_3"] is None else _T5_TOKENS
 
@@ -172,6 +176,9 @@ class SD3Family(LatentFamily):
         taps: Sequence[str],
     ) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
         self._check_condition(x_t, condition, 1)
+        if side.config.force_zeros_for_pooled_projection:  # so published ones were trained, and the pipeline runs them
+            condition = condition + self._shift * self.vae.config.scaling_factor
+            text = {**text, _POOLED: torch.zeros_like(text[_POOLED])}
         with tapped(side, self._named(side, taps)) as features:
             blocks = side(
                 **self._inputs(x_t, t, text, side.dtype),
@@ -210,9 +217,8 @@ class SD3Family(LatentFamily):
 
     def sample(self, sides: Sequence[nn.Module], sampling: Sampling) -> list[Any]:
         """Run the stock pipeline once; as Family.sample."""
-        with torch.random.fork_rng(devices=[]):
-            # The pipeline draws the condition's latent from the posterior with the global random state.
-            torch.default_generator.manual_seed(0)
+        # The pipeline draws the condition's latent from the posterior with the global random state.
+        with seeded(self.device, 0):
             return super().sample(sides, sampling)
 
     def _arguments(self, sides: Sequence[nn.Module], sampling: Sampling) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class SDXLFamily(UNetFamily):
         "text_encoder_2": CLIPTextModelWithProjection,
         "tokenizer_2": CLIPTokenizer,
     }
+    UPCASTS = True
 
     @staticmethod
     def _text_width(parts: Mapping[str, Any]) -> tuple[str, int]:

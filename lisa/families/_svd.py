@@ -62,6 +62,7 @@ class SVDFamily(LatentFamily):
         "scheduler": EulerDiscreteScheduler,
     }
     MAIN = "unet"
+    UPCASTS = True
 
     def __init__(self, spec: FamilySpec, parts: Mapping[str, Any]) -> None:
         unet, latent = parts["unet"].config, parts["vae"].config.latent_channels
@@ -112,8 +113,9 @@ class SVDFamily(LatentFamily):
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode clips (B, C, F, h, w) to (B, F, 3, H, W), all frames of one together; as Family.decode_latents."""
-        frames = latents.to(self.device, self.vae.dtype).transpose(1, 2) / self.vae.config.scaling_factor
-        return torch.stack([self.vae.decode(clip, num_frames=len(clip)).sample for clip in frames]).clamp(-1, 1)
+        with self._wide_vae():
+            frames = latents.to(self.device, self.vae.dtype).transpose(1, 2) / self.vae.config.scaling_factor
+            return torch.stack([self.vae.decode(clip, num_frames=len(clip)).sample for clip in frames]).clamp(-1, 1)
 
     def encode_condition(self, pixels: Tensor) -> Tensor:
         """Check condition clips (B, F, 3, H, W); the side network embeds the pixels itself."""
@@ -143,7 +145,8 @@ class SVDFamily(LatentFamily):
         states = self.parts["image_encoder"](seen.pixel_values.to(self.device, self.dtype)).image_embeds[:, None]
         if generator is not None:
             pixels = pixels + _AUGMENTATION * torch.randn(pixels.shape, generator=generator).to(pixels)
-        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        with self._wide_vae():
+            posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
         return {_LATENTS: posterior.mode(), _STATES: states}
 
     def _encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:

@@ -41,7 +41,12 @@ def folder(name: str) -> Path:
 @functools.cache
 def family(name: str) -> Family:
     """The family around it, which no test may change."""
-    return load_family(kind(name).NAME, str(folder(name)))
+    return loaded(name)
+
+
+def loaded(name: str, **options) -> Family:
+    """A fresh family around it."""
+    return load_family(kind(name).NAME, str(folder(name)), **options)
 
 
 def batch(made: Family, pixels: int, size: int = 2, seed: int = 0) -> Batch:

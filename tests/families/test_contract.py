@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lisa import fsdp
+from lisa.checkpoint import load_arm, save_arm
 from lisa.decoder import ScoreDecoder
 from lisa.errors import LisaError
-from lisa.families.base import Sampling
+from lisa.families.base import FAMILIES, Sampling, load_family
 from lisa.objective import arm_loss, prior
 from lisa.settings import LisaSettings
 from tests.families import contract
@@ -109,6 +112,38 @@ def test_shared_equals_unshared_exactly(name):
     assert all(parameter.grad is None for parameter in made.main.parameters())
 
 
+@pytest.fixture
+def one_process(tmp_path):
+    """A group of one process: FSDP does in it all that it does in several, except for sending."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_networks_spread_by_fsdp_equal_whole_ones(name, tmp_path, one_process):
+    made, side = contract.loaded(name), _opened(name)
+    batch = contract.batch(made, contract.kind(name).PIXELS)
+    decoders = _decoders(made, made.default_taps(side))
+    free, whole = _losses(made, [side, copy.deepcopy(side)], decoders, batch, shared=True)
+    spread = [copy.deepcopy(side), copy.deepcopy(side)]
+    for network in (made.main, *spread):
+        fsdp.shard(network)
+    same, parts = _losses(made, spread, decoders, batch, shared=True)
+    assert torch.equal(free, same)
+    for (numbers, gradients), (others, other) in zip(whole, parts, strict=True):
+        assert numbers == pytest.approx(others, rel=1e-5)
+        assert gradients and gradients.keys() == other.keys()
+        for key, value in gradients.items():
+            torch.testing.assert_close(fsdp.whole(other[key]), value)
+    save_arm(tmp_path / "side", fsdp.gathered(spread[0]), decoders)
+    fsdp.load_weights(spread[1], {key: torch.zeros_like(value) for key, value in side.state_dict().items()})
+    load_arm(tmp_path / "side", spread[1], decoders)
+    stored = fsdp.gathered(spread[1])
+    assert type(stored) is type(side)
+    assert all(torch.equal(value, side.state_dict()[key]) for key, value in stored.state_dict().items())
+    assert _pixels(made.sample(spread[:1], _sampling(made, contract.kind(name).PIXELS))).std() > 0
+
+
 def test_weight_zero_is_the_familys_plain_loss(name):
     made, batch, x_t = _noisy(name)
     side = _opened(name)
@@ -191,10 +226,82 @@ def test_what_does_not_belong_together_is_refused(name, tmp_path):
         made.load_side(tmp_path)
 
 
-def test_freed_text_encoders_leave_the_texts_that_were_kept(name):
-    from lisa.families.base import load_family
+def _one_sentence(caught):
+    text = str(caught.value)
+    assert "\n" not in text and text.endswith(".") and len(text) < 400
+    return text
 
-    made = load_family(contract.kind(name).NAME, str(contract.folder(name)))
+
+def test_a_pipeline_that_lacks_a_part_is_refused_in_a_sentence(name, tmp_path):
+    spec, source = FAMILIES.get(contract.kind(name).NAME), contract.folder(name)
+    parts = sorted(path.name for path in source.iterdir() if path.is_dir())
+    for part in parts:
+        (tmp_path / part).mkdir()
+        for other in parts:
+            if other != part:
+                (tmp_path / part / other).symlink_to(source / other)
+        with pytest.raises(LisaError) as caught:
+            load_family(spec.name, str(tmp_path / part))
+        assert part.removesuffix("_3") in _one_sentence(caught).replace("motion-adapter", "motion_adapter")
+
+
+def test_another_familys_pipeline_is_refused_in_a_sentence(name):
+    alike = {"sd3", "scenes_dit"}
+    for other in contract.KINDS:
+        if other != name and not {name, other} <= alike:
+            with pytest.raises(LisaError) as caught:
+                load_family(contract.kind(name).NAME, str(contract.folder(other)))
+            _one_sentence(caught)
+
+
+def test_side_networks_of_another_class_or_of_other_channels_are_refused_in_a_sentence(name, tmp_path):
+    made, source = contract.family(name), str(contract.folder(name))
+    other = contract.family("sdxl" if made.spec.side_class != "ControlNetModel" else "sd3").new_side(0)
+    config = {key: value for key, value in made.new_side(0).config.items() if not key.startswith("_")}
+    wide = type(made.new_side(0)).from_config({**config, "in_channels": 2 * config["in_channels"]})
+    other.save_pretrained(tmp_path / "other")
+    wide.save_pretrained(tmp_path / "wide")
+    words = {
+        "other": f"holds the class {type(other).__name__}, but {made.spec.side_class} is needed",
+        "wide": f"in_channels is {2 * config['in_channels']}, but must be {config['in_channels']}",
+    }
+    for folder, expected in words.items():
+        for refuse in (made.load_side, lambda path: made.spec.check_side(made.spec, source, "", path)):
+            with pytest.raises(LisaError) as caught:
+                refuse(tmp_path / folder)
+            assert expected in _one_sentence(caught)
+
+
+def test_gradient_checkpointing_changes_no_gradient(name):
+    made, side = contract.loaded(name), _opened(name)
+    batch = contract.batch(made, contract.kind(name).PIXELS)
+    decoders, sides = _decoders(made, made.default_taps(side)), [side, copy.deepcopy(side)]
+    _, plain = _losses(made, sides, decoders, batch, shared=True)
+    for network in (made.main, *sides):
+        network.enable_gradient_checkpointing()
+    _, again = _losses(made, sides, decoders, batch, shared=True)
+    for (numbers, gradients), (others, other) in zip(plain, again, strict=True):
+        assert numbers == pytest.approx(others, rel=1e-5)
+        assert gradients and gradients.keys() == other.keys()
+        for key, value in gradients.items():
+            torch.testing.assert_close(other[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bfloat16_main_network_trains_a_float32_side_network(name):
+    made, side = contract.loaded(name, dtype=torch.bfloat16), _opened(name)
+    batch = contract.batch(made, contract.kind(name).PIXELS)
+    decoders = _decoders(made, made.default_taps(side))
+    with torch.autocast("cpu", torch.bfloat16):
+        free, ((numbers, _), (_, gradients)) = _losses(made, [side, side], decoders, batch, shared=True)
+    assert (made.dtype, free.dtype, side.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    assert gradients and all(value.dtype == torch.float32 for value in gradients.values())
+    assert all(value.isfinite().all() for value in gradients.values())
+    _, ((exact, _), _) = _losses(contract.family(name), [_opened(name)] * 2, decoders, _noisy(name)[1], shared=True)
+    assert numbers["control"] == pytest.approx(exact["control"], rel=0.1)
+
+
+def test_freed_text_encoders_leave_the_texts_that_were_kept(name):
+    made = contract.loaded(name)
     before = made.encode_text(["a red cube", ""])
     made.keep_text(["a red cube", "", "a red cube"])
     after = made.encode_text(["a red cube", ""])

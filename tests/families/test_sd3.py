@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import SD3ControlNetModel
+from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 
 from lisa.errors import LisaError
 from lisa.families.base import FAMILIES
@@ -56,3 +56,31 @@ def test_a_side_network_of_another_size_is_refused(tmp_path):
         spec.check_side(spec, str(contract.folder("sd3")), "", tmp_path)
     made.new_side(0).save_pretrained(tmp_path / "fits")
     spec.check_side(spec, str(contract.folder("sd3")), "", tmp_path / "fits")
+
+
+def test_a_published_side_network_reads_what_it_was_trained_to_read():
+    made = contract.family("sd3")
+    config = {name: value for name, value in made.new_side(0).config.items() if not name.startswith("_")}
+    side = SD3ControlNetModel.from_config({**config, "force_zeros_for_pooled_projection": True})
+    seen = []
+    side.register_forward_pre_hook(lambda _module, _args, kwargs: seen.append(kwargs), with_kwargs=True)
+    pixels, batch = torch.rand(2, 3, 32, 32), contract.batch(made, 32)
+    made.predict(batch.latents, batch.timesteps, batch.text, side, made.encode_condition(pixels))
+    unshifted = made.vae.encode(pixels * 2 - 1).latent_dist.mean * made.vae.config.scaling_factor
+    torch.testing.assert_close(seen[0]["controlnet_cond"], unshifted)
+    assert not seen[0]["pooled_projections"].any()
+
+
+def test_the_second_attention_of_3_5_is_copied_into_a_new_side_network():
+    made = contract.loaded("sd3")
+    config = {name: value for name, value in made.main.config.items() if not name.startswith("_")}
+    made.main = SD3Transformer2DModel.from_config({**config, "dual_attention_layers": (0, 1)}).requires_grad_(False)
+    side, batch = made.new_side(0), contract.batch(made, 32)
+    blocks = [network.transformer_blocks[1].attn2.state_dict() for network in (side, made.main)]
+    assert all(torch.equal(value, blocks[1][name]) for name, value in blocks[0].items())
+    with torch.no_grad():
+        free, controlled = (
+            made.predict(batch.latents, batch.timesteps, batch.text, *control).value
+            for control in ((), (side, batch.condition))
+        )
+    assert torch.equal(free, controlled)

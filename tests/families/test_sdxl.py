@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.families import contract
@@ -32,3 +33,18 @@ def test_the_default_tap_is_in_the_middle_at_half_resolution():
     made = contract.family("sdxl")
     (tap,) = made.default_taps(made.new_side(0))
     assert (tap.name, tap.stride, len(made.taps(made.new_side(0)))) == ("down_4", 2, 10)
+
+
+@pytest.mark.parametrize("name", ["sdxl", "svd"])
+def test_an_autoencoder_that_overflows_in_float16_runs_in_float32(name):
+    made, pixels = contract.loaded(name, dtype=torch.float16), contract.kind(name).PIXELS
+    assert made.vae.config.force_upcast
+    seen = []
+    for part in (made.vae.encoder, made.vae.decoder):
+        part.register_forward_pre_hook(lambda _module, args: seen.append(args[0].dtype))
+    frames = (made.frames,) if made.frames else ()
+    latents = made.encode_image(torch.zeros(1, *frames, 3, pixels, pixels))
+    made.decode_latents(latents)
+    assert latents.isfinite().all()
+    assert set(seen) == {torch.float32} and len(seen) == 2
+    assert made.vae.dtype == torch.float16
