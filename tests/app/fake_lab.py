@@ -29,6 +29,7 @@ class FakeImage:
     image: Image.Image
     settings: dict[str, Any]
     seconds: float
+    clip: tuple[Image.Image, ...] = ()
 
 
 @dataclass
