@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from app import controls
-from app.curves import curves_figure
+from app.curves import curves_figure, differences
 from app.guard import guarded
 from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
-from app.tabs._train_page import KNOBS, NOTHING, TrainPage
+from app.tabs._train_page import KNOBS, NOTHING, TrainPage, usual_lisa
 from app.tabs._train_plan import counted_words, duration, plan_words
 from lisa.errors import LisaError
 from lisa.lab import Lab
@@ -31,6 +31,7 @@ CURVES = (
     ("Validation loss", "validation", "control"),
     ("Alignment ratio: 1 is nothing learnt", "train", "ratio"),
 )
+LEVELS = {"ratio": 1}
 WORDS = {
     "starting": "is starting",
     "preparing": "is preparing its data",
@@ -72,6 +73,9 @@ class Train:
             guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_visibility="private",
             concurrency_id="runs", concurrency_limit=1,
         ).success(guarded(self.look), [ui.run, ui.smoothing, ui.log], self._view(), **FREE)  # fmt: skip
+        ui.fields["family"].input(
+            guarded(self.choose_family), [ui.fields["family"]], [ui.knobs["weight"], ui.taps], **QUIET
+        )
         ui.clone.click(guarded(self.clone), [ui.run], [*ui.fields.values(), ui.arms, ui.name], **QUIET)
 
     def _wire_run(self, shared: Shared) -> None:
@@ -96,6 +100,11 @@ class Train:
         ui = self.ui
         buttons = [ui.stop, ui.resume, ui.save, ui.sample, ui.clone, ui.delete]
         return [ui.status, *buttons, ui.answer, *ui.plots, ui.sample_step, ui.timer]
+
+    def choose_family(self, family: str) -> tuple[Any, ...]:
+        """Start from the way in which this family is usually aligned."""
+        lisa = usual_lisa(self.lab, family)
+        return lisa.weight, "+".join(lisa.taps)
 
     def _settings(self, taps: str, arms: str, knobs: tuple[Any, ...], values: dict[str, Any]) -> TrainSettings:
         controls.check_form(TrainSettings, values)
@@ -167,9 +176,7 @@ class Train:
                 NOTHING,
                 *(gr.update(interactive=False),) * 6,
                 "",
-                None,
-                None,
-                None,
+                *(gr.update(visible=False),) * len(self.ui.plots),
                 gr.skip(),
                 gr.Timer(active=False),
             )
@@ -243,8 +250,12 @@ def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:
     for title, kind, name in CURVES:
         curves = {arm: curve for (k, arm, n), curve in watch.curves.items() if (k, n) == (kind, name)}
         smooth = smoothing if kind == "train" else 0
-        figures.append(curves_figure(title, curves, smooth, log and name != "ratio", 1 if name == "ratio" else 0))
-    return figures
+        figures.append((curves, curves_figure(title, curves, smooth, log and name != "ratio", LEVELS.get(name))))
+        if (kind, name) == ("train", "control"):
+            paired, first = differences(curves), title_of(next(iter(curves), ""))
+            title = f"Training loss minus that of {first}: below 0 is better"
+            figures.append((paired, curves_figure(title, paired, smoothing, log=False, level=0)))
+    return [gr.Plot(figure, visible=bool(curves)) for curves, figure in figures]
 
 
 def _sample_slider(watch: Watch) -> Any:

@@ -81,6 +81,9 @@ class FakeLab(Lab):
         self._drawn_from.update({image.tobytes(): scene.image for image in scene.maps.values()})
         return scene
 
+    def warm_up(self) -> None:
+        """Nothing is projected here."""
+
     def generate(self, settings, condition, progress=None, second=None):
         self.asked.append((settings, condition))
         self.seconds.append(second)

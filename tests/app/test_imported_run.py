@@ -53,7 +53,7 @@ def test_features_have_one_column_for_the_only_arm(draw):
     values = {name: field.value for name, field in tab.ui.fields.items()}
     values |= {"run": RUN, "checkpoint": "", "scenes": 8, "noises": 1, "timesteps": "500", "method": "pca"}
     study, colour, *_ = tab.look(**values)
-    _, table = tab.draw(study, colour["value"], "mid", "0")
+    _, table = tab.draw(study, colour["value"], "mid", 0)
     assert table.headers == ["Measure", "Of", "Imported", "Chance"]
     rows = table.value["data"] if isinstance(table.value, dict) else table.value
     assert rows and all(len(row) == 4 for row in rows)
