@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
 import app.build
+from app.curves import differences
 from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
 from app.tabs._train_plan import duration, plan_words
@@ -18,7 +20,7 @@ from lisa.data.check import DataReport
 from lisa.errors import LisaError
 from lisa.plan import Estimate, Plan
 from lisa.rundesk import RunDesk
-from lisa.settings import TrainSettings
+from lisa.settings import LisaSettings, TrainSettings
 from tests.app.fake_lab import FakeLab
 
 SETTINGS = TrainSettings(steps=200)
@@ -103,6 +105,24 @@ def test_conditions_are_those_of_the_registry_and_any_other_can_be_written(tab):
     condition = tab.ui.fields["condition"]
     names = [value for _, value in condition.choices]
     assert names == list(tab.lab.training.conditions()) and condition.allow_custom_value
+
+
+def test_a_family_brings_its_own_lambda_and_taps(tab, monkeypatch):
+    moved = replace(tab.lab.families()[0], name="flow", lisa=LisaSettings(weight=0.7, taps=("block_1", "block_2")))
+    monkeypatch.setattr(FakeLab, "families", lambda lab: (moved,))
+    assert tab.choose_family("flow") == (0.7, "block_1+block_2")
+    # Without taps the arm says nothing of them, and so takes the family's.
+    assert tab._settings("", "", (0.7, *[None] * 5), form(tab)).arms == "baseline,lisa:weight=0.7"
+
+
+def test_paired_differences_leave_out_what_both_arms_share():
+    noise = np.random.default_rng(0).normal(size=50)
+    steps = np.arange(50)
+    curves = {"baseline": (steps, noise), "lisa": (steps, noise - 0.25), "wide": (steps[:40], noise[:40] + 1)}
+    made = differences(curves)
+    assert list(made) == ["lisa", "wide"] and len(made["wide"][1]) == 40
+    assert np.allclose(made["lisa"][1], -0.25) and np.allclose(made["wide"][1], 1)
+    assert differences({}) == {} and differences({"imported": (steps, noise)}) == {}
 
 
 def test_the_data_field_is_in_sight():
