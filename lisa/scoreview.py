@@ -140,7 +140,7 @@ def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor
     family.refuse_clips("Views of the score")
     people = True if condition == "pose" else None
     example = render_example(split_seed("test", number), size=family.resolution, people=people)
-    pixels = torch.from_numpy(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.tensor(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255
     return family.encode_image(to_pixels(example.image[None])).float(), pixels, example.caption
 
 
