@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from lisa import scoreview
 from lisa.errors import LisaError
 from lisa.lab import Lab
 from lisa.runs import RunFolder
@@ -53,7 +56,8 @@ def test_features_of_a_flow_transformer_are_read_where_its_default_is(lab, flow)
 @pytest.mark.usefixtures("flow")
 def test_scores_of_a_flow_transformer_are_read_at_every_layer_by_probes(lab, monkeypatch, tmp_path):
     monkeypatch.setenv("LISA_CACHE", str(tmp_path))
-    monkeypatch.setattr("lisa.scoreview._PROBE_SAMPLES", 4)
+    monkeypatch.setattr(scoreview, "_PROBE_SAMPLES", 4)
+    monkeypatch.setattr(scoreview, "fit_decoder", partial(scoreview.fit_decoder, steps=2))
     views = lab.scores(ask(FLOW, timesteps="200,800", taps="block_0+block_1"), 3)
     assert [(reader.arm, reader.tap) for reader in views[0].ratio] == [
         (arm, tap) for arm in ARMS for tap in ("block_0", "block_1")
