@@ -107,5 +107,5 @@ def _dress(figure: go.Figure, title: str, scale: str) -> None:
         title={"text": title, "font": {"size": 14}}, height=280, margin={"l": 8, "r": 8, "t": 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, uirevision="keep",
         legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"}, hovermode="x unified",
-        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": scale},
+        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": scale, "exponentformat": "power"},
     )  # fmt: skip

@@ -231,6 +231,10 @@ class RunDesk:
             tuple(stored.get("rows", ())), stored.get("scenes", 0), stored.get("sampling_steps", 0), running, word
         )
 
+    def sample_steps(self, run: str) -> tuple[int, ...]:
+        """The training steps that have preview images, first to last."""
+        return follow.sample_steps(self._any(run))
+
     def samples(self, run: str, step: int) -> tuple[dict[str, Image.Image], ...]:
         """Preview images of one training step: for each held-out sample the condition and every arm's image."""
         folder = self._any(run).samples / f"step-{step:06d}"

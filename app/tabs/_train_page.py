@@ -118,6 +118,7 @@ class TrainPage:
             label="Held-out samples: condition, then every arm from the same noise", columns=3, height="auto",
             format="png", object_fit="contain", interactive=False, visible=False, elem_id="samples",
         )  # fmt: skip
+        self.sampled = gr.State(None)  # the run and training step of the newest samples that were shown
         self.timer = gr.Timer(EVERY, active=True)
 
 

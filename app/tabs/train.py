@@ -94,12 +94,16 @@ class Train:
         ui.delete.click(lambda: gr.update(visible=True), None, [ui.sure], **FREE)
         ui.no.click(lambda: gr.update(visible=False), None, [ui.sure], **FREE)
         ui.yes.click(guarded(self.delete), [ui.run], [ui.run, ui.sure], **FREE)
-        ui.sample_step.change(guarded(self.show_samples), [ui.run, ui.sample_step], [ui.gallery], **FREE)
+        ui.sample_step.input(guarded(self.show_samples), [ui.run, ui.sample_step], [ui.gallery], **FREE)
+        gr.on(
+            [ui.run.change, ui.status.change], guarded(self.follow_samples), [ui.run, ui.sample_step, ui.sampled],
+            [ui.sample_step, ui.gallery, ui.sampled], **FREE,
+        )  # fmt: skip
 
     def _view(self) -> list[Any]:
         ui = self.ui
         buttons = [ui.stop, ui.resume, ui.save, ui.sample, ui.clone, ui.delete]
-        return [ui.status, *buttons, ui.answer, *ui.plots, ui.sample_step, ui.timer]
+        return [ui.status, *buttons, ui.answer, *ui.plots, ui.timer]
 
     def choose_family(self, family: str) -> tuple[Any, ...]:
         """Start from the way in which this family is usually aligned."""
@@ -177,7 +181,6 @@ class Train:
                 *(gr.update(interactive=False),) * 6,
                 "",
                 *(gr.update(visible=False),) * len(self.ui.plots),
-                gr.skip(),
                 gr.Timer(active=False),
             )
         watch = self.lab.training.watch(run)
@@ -187,12 +190,24 @@ class Train:
         delete = gr.update(interactive=own and not alive)
         return (
             _status(watch), stop, resume, steer, steer, gr.update(interactive=True), delete, _answer(watch),
-            *_figures(watch, smoothing, log), _sample_slider(watch), gr.Timer(active=alive),
+            *_figures(watch, smoothing, log), gr.Timer(active=alive),
         )  # fmt: skip
 
-    def show_samples(self, run: str | None, step: int) -> Any:
+    def follow_samples(self, run: str | None, step: float, sampled: tuple[str, int] | None) -> tuple[Any, ...]:
+        """Show the newest preview images, unless the slider was moved away from those that were the newest."""
+        steps = self.lab.training.sample_steps(run) if run else ()
+        if not steps:
+            return gr.update(visible=False), gr.update(visible=False), None
+        newest = (run, steps[-1])
+        if sampled == newest:
+            return (gr.skip(),) * 3
+        stays = sampled is not None and sampled[0] == run and step != sampled[1]
+        slider = _sample_slider(steps, step if stays else steps[-1])
+        return slider, gr.skip() if stays else self.show_samples(run, steps[-1]), newest
+
+    def show_samples(self, run: str | None, step: float) -> Any:
         """Show the preview images nearest to a training step."""
-        steps = self.lab.training.watch(run).progress.samples if run else ()
+        steps = self.lab.training.sample_steps(run) if run else ()
         if not steps:
             return gr.update(visible=False)
         nearest = min(steps, key=lambda each: abs(each - step))
@@ -258,12 +273,11 @@ def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:
     return [gr.Plot(figure, visible=bool(curves)) for curves, figure in figures]
 
 
-def _sample_slider(watch: Watch) -> Any:
-    steps = watch.progress.samples
-    if not steps:
-        return gr.update(visible=False)
+def _sample_slider(steps: tuple[int, ...], value: float) -> Any:
     gaps = [b - a for a, b in pairwise(steps)] or [1]
-    return gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=min(gaps), visible=True)
+    return gr.update(
+        minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=min(gaps), value=value, visible=len(steps) > 1
+    )
 
 
 def _ordered(row: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -159,11 +159,12 @@ def folds_of(labels: Array, blocks: Blocks) -> Array:
 
 
 def dci(features: Array, factors: Mapping[str, Array], blocks: Blocks) -> dict[str, Figure]:
-    """Disentanglement, completeness, 0..1, and informativeness, up to 1 (Eastwood and Williams 2018), with linear probes.
+    """Disentanglement and completeness, 0..1, and informativeness, up to 1 (Eastwood and Williams 2018).
 
     The importance of a channel for a factor is the size of its weights in ridge regression to the factor's groups.
     Disentanglement asks whether a channel serves one factor, completeness whether a factor sits in few channels.
-    Informativeness is the mean held-out accuracy above chance, scaled so that 1 is all right; its null is in ``probe_accuracy``.
+    Informativeness is the mean held-out accuracy of linear probes above chance, scaled so that 1 is all right; its
+    null is in ``probe_accuracy``.
 
     Args:
         features: (N, D).
