@@ -133,8 +133,10 @@ def annotator_choices(views: Iterable[AnnotatorView], maps: Iterable[str] = ()) 
 
 
 def pair_choices(pairs: Iterable[PairView]) -> list[tuple[str, str]]:
-    """Title and id of each pair."""
-    return [(pair.title, pair.id) for pair in pairs]
+    """Title and id of each pair; the family is named where there are several."""
+    pairs = list(pairs)
+    several = len({pair.family for pair in pairs}) > 1
+    return [(f"{pair.title}, {pair.family}" if several else pair.title, pair.id) for pair in pairs]
 
 
 def step_choices(pair: PairView | None) -> list[tuple[str, str]]:

@@ -34,7 +34,19 @@ def smoothed(values: np.ndarray, amount: float) -> np.ndarray:
     return out
 
 
-def curves_figure(title: str, curves: Mapping[str, Curve], smoothing: float, log: bool, level: float = 0) -> go.Figure:
+def differences(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """What every other arm has more than the first.
+
+    Arms see the same samples, noise and timesteps, so that most of a curve's noise cancels.
+    """
+    first, *others = curves or [""]
+    # Of thinned curves one may be a line ahead of the other for a moment, hence the interpolation.
+    return {arm: (curves[arm][0], curves[arm][1] - np.interp(curves[arm][0], *curves[first])) for arm in others}
+
+
+def curves_figure(
+    title: str, curves: Mapping[str, Curve], smoothing: float, log: bool, level: float | None = None
+) -> go.Figure:
     """Draw one quantity of every arm.
 
     Args:
@@ -42,7 +54,7 @@ def curves_figure(title: str, curves: Mapping[str, Curve], smoothing: float, log
         curves: arm -> steps and values.
         smoothing: 0 to 0.99; the raw curve stays visible, faintly.
         log: whether the value axis is logarithmic.
-        level: a value to mark with a line; 0 marks none.
+        level: a value to mark with a line, if any.
     """
     figure = go.Figure()
     for arm, colour in arm_colours(list(curves)).items():
@@ -56,7 +68,7 @@ def curves_figure(title: str, curves: Mapping[str, Curve], smoothing: float, log
             )  # fmt: skip
             values = smoothed(values, smoothing)
         figure.add_scatter(x=steps, y=values, mode=mode, name=name, line={"color": colour, "width": 2})
-    if level:
+    if level is not None:
         figure.add_hline(y=level, line={"color": GREY, "dash": "dot", "width": 1})
     _dress(figure, title, "log" if log else "linear")
     return figure
@@ -95,5 +107,5 @@ def _dress(figure: go.Figure, title: str, scale: str) -> None:
         title={"text": title, "font": {"size": 14}}, height=280, margin={"l": 8, "r": 8, "t": 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, uirevision="keep",
         legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"}, hovermode="x unified",
-        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": scale},
+        xaxis={**axis, "title": "training step"}, yaxis={**axis, "type": scale, "exponentformat": "power"},
     )  # fmt: skip

@@ -27,7 +27,8 @@ def overlay(image: Image.Image, condition: Image.Image, opacity: float) -> Image
     above = np.asarray(condition.convert("RGB").resize(image.size, Image.Resampling.BILINEAR), dtype=np.float32)
     light = above.max(axis=2, keepdims=True)
     cover = np.ones_like(light)
-    if (light <= _BLACK).mean() > 0.6:
+    # Asked of the map as it was made: resizing smears its black.
+    if (np.asarray(condition.convert("RGB")).max(axis=2) <= _BLACK).mean() > 0.6:
         cover = light / 255
         is_white = above.min(axis=2, keepdims=True) > 0.8 * light
         above = np.where(is_white, np.float32(INK), above * 255 / np.maximum(light, 1))

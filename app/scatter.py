@@ -8,6 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from app.curves import ARMS, GREY
+
 # Okabe and Ito's colours, which people with any colour vision can tell apart, and more of their kind.
 COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8f7700", "#7e57c2", "#455a64", "#c0392b",
@@ -15,11 +17,14 @@ COLOURS = (
 )  # fmt: skip
 _MOST_GROUPS = len(COLOURS)
 _SIZE = 6
-_GREY = "#8b8782"  # readable on the light page and on the dark one
 
 
 def features_figure(
-    points: Mapping[str, np.ndarray], labels: np.ndarray, facts: Sequence[str], titles: Mapping[str, str]
+    points: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    facts: Sequence[str],
+    titles: Mapping[str, str],
+    every: np.ndarray,
 ) -> go.Figure:
     """Draw the rows of every arm.
 
@@ -28,6 +33,7 @@ def features_figure(
         labels: (N,) group of each row; more groups than there are colours, or numbers, become a colour scale.
         facts: N lines to show under the pointer.
         titles: arm -> heading of its panel.
+        every: (M, 2 or 3), all rows in these coordinates, also of other training steps: they set the axes.
 
     Returns:
         The figure; ``customdata`` of a point is its row and its scene's number is in ``facts``.
@@ -40,8 +46,17 @@ def features_figure(
     for column, rows in enumerate(points.values(), 1):
         for trace in _traces(rows, labels, facts, first=column == 1):
             figure.add_trace(trace, row=1, col=column)
-    _dress(figure, deep, len(points))
+    for arm, heading in zip(points, figure.layout.annotations, strict=True):
+        heading.font.color = ARMS.get(arm, GREY)
+    _dress(figure, deep, len(points), _spans(every))
     return figure
+
+
+def _spans(every: np.ndarray) -> list[list[float]]:
+    """From where to where each axis goes: the same at every training step, so that points move and the map does not."""
+    low, high = every.min(0), every.max(0)
+    margin = 0.05 * np.maximum(high - low, 1e-6)
+    return np.stack([low - margin, high + margin], 1).tolist()
 
 
 def _traces(rows: np.ndarray, labels: np.ndarray, facts: Sequence[str], *, first: bool) -> list[go.Scatter]:
@@ -68,22 +83,23 @@ def _trace(
     )  # fmt: skip
 
 
-def _dress(figure: go.Figure, deep: bool, panels: int) -> None:
+def _dress(figure: go.Figure, deep: bool, panels: int, spans: list[list[float]]) -> None:
     figure.update_layout(
         height=480, margin={"l": 8, "r": 8, "t": 56, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)", font={"color": _GREY}, clickmode="event+select", dragmode="lasso",
-        uirevision="keep", modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
+        plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, clickmode="event+select", dragmode="lasso",
+        uirevision="keep", modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY},
         hoverlabel={"bgcolor": "#292524", "font": {"color": "#fafaf9"}, "align": "left"},
         legend={"orientation": "h", "y": -0.03, "itemsizing": "constant"},
     )  # fmt: skip
-    bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "linecolor": _GREY,
+    bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "linecolor": GREY,
             "mirror": True, "title": ""}  # fmt: skip
     if deep:
-        plain = {"showticklabels": False, "title": "", "backgroundcolor": "rgba(0,0,0,0)", "gridcolor": _GREY}
-        figure.update_scenes(xaxis=plain, yaxis=plain, zaxis=plain)
+        plain = {"showticklabels": False, "title": "", "backgroundcolor": "rgba(0,0,0,0)", "gridcolor": GREY}
+        x, y, z = ({**plain, "range": span} for span in spans)
+        figure.update_scenes(xaxis=x, yaxis=y, zaxis=z)
         return
-    figure.update_xaxes(**bare)
-    figure.update_yaxes(**bare)
+    figure.update_xaxes(**bare, range=spans[0])
+    figure.update_yaxes(**bare, range=spans[1])
     for column in range(2, panels + 1):
         figure.update_xaxes(matches="x", row=1, col=column)
         figure.update_yaxes(matches="y", row=1, col=column)

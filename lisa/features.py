@@ -79,9 +79,9 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
         progress: called with (what is being done, done, in all).
     """
     family.refuse_clips("Studies of features")
-    examples = []
+    examples, people = [], True if condition == "pose" else None
     for i in range(settings.scenes):
-        examples.append(render_example(split_seed("test", i), people=True if condition == "pose" else None))
+        examples.append(render_example(split_seed("test", i), size=family.resolution, people=people))
         if progress:
             progress("rendering scenes", i + 1, settings.scenes)
     times = time_grid(family, settings.timestep_values())

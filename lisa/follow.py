@@ -145,6 +145,11 @@ def thinned(steps: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarra
     return tuple(np.add.reduceat(part.astype(float), edges) / counts for part in (steps, values))
 
 
+def sample_steps(run: RunFolder) -> tuple[int, ...]:
+    """The training steps that have preview images, first to last."""
+    return tuple(sorted(int(path.name.removeprefix("step-")) for path in run.samples.glob("step-*")))
+
+
 def progress(run: RunFolder) -> Progress:
     """Where a run stands."""
     state, settings = run.read_state(), run.settings()
@@ -156,15 +161,14 @@ def progress(run: RunFolder) -> Progress:
         status, reason = "finished", ""
     if origin := read_origin(run.path):
         status, reason = IMPORTED, f"{origin.words} It brought no optimizer state, so it cannot be resumed."
-    samples = sorted(int(path.name.removeprefix("step-")) for path in run.samples.glob("step-*"))
     return Progress(
         status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
-        tuple(run.checkpoints()), tuple(samples),
+        tuple(run.checkpoints()), sample_steps(run),
     )  # fmt: skip
 
 
 def _comes_up(run: RunFolder, state: Mapping[str, Any]) -> bool:
-    """Whether a run's process, which does not own its folder yet, is still loading; a busy machine draws that out."""
+    """Whether the process of a run that does not own its folder yet is still loading, which a busy machine delays."""
     pid = run.path / PID
     if pid.exists():
         with contextlib.suppress(psutil.NoSuchProcess, ValueError):

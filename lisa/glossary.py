@@ -10,5 +10,6 @@ FEATURE_MEASURES = {
     "linear CKA": "how alike the geometry of the features is to that of the condition, or of the noisy sample, that "
     "they were computed from; about 0 for nothing, 1 for the same (Kornblith 2019, unbiased)",
     "DCI": "disentanglement: does a channel serve one factor; completeness: does a factor sit in few channels; "
-    "informativeness: accuracy of linear probes above chance; each 0 to 1 (Eastwood and Williams 2018)",
+    "informativeness: accuracy of linear probes above chance, 0 where they do no better; 1 is the most "
+    "(Eastwood and Williams 2018)",
 }

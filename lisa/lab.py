@@ -5,6 +5,7 @@ Importing this module loads neither torch nor diffusers; they are loaded by the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -244,6 +245,12 @@ class Lab:
         folder = RunFolder(self.root / pair.id).checkpoint_dir(pair.step_named(checkpoint))
         return {arm: self.memory.side(family, folder / arm) for arm in pair.choose(arms)}
 
+    def warm_up(self) -> None:
+        """Load what features() projects with, in a thread: the first UMAP of a process takes long."""
+        from lisa.projection import warm_up
+
+        threading.Thread(target=warm_up, daemon=True).start()
+
     def features(self, settings: FeatureSettings, progress: Report | None = None) -> Study:
         """Collect, project and measure features of side networks; see ``lisa.study``.
 
@@ -269,22 +276,22 @@ class Lab:
                 for step in (pair.steps if settings.walk else (last,))
                 for arm in arms
             }
-            taps = settings.tap_names() or _aligned_taps(family, training)
+            taps = settings.tap_names() or _aligned_taps(family, training, next(iter(sides.values())))
             exact = replace(settings, run=pair.id, checkpoint=f"step-{last:06d}", taps="+".join(taps))
             return run_study(family, pair.condition, sides, taps, exact, report)
 
     def scores(self, settings: FeatureSettings, scene: int, progress: Report | None = None) -> tuple[ScoreView, ...]:
-        """The likelihood score of one held-out scene at the settings' timesteps, and what each arm's decoder says.
+        """The likelihood score of one held-out scene at the settings' timesteps, and what each arm's decoders say.
 
         Args:
-            settings: run, checkpoint, arms, timesteps and seed; of the taps the first is used.
+            settings: run, checkpoint, arms, taps, timesteps and seed.
             scene: number of the scene within the test split.
             progress: called with (done, in all, what is being done) while a missing decoder is fitted.
 
         Raises:
             LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
         """
-        from lisa.scoreview import decoder_of, held_out_sample, score_views
+        from lisa.scoreview import Reader, decoder_of, held_out_sample, score_views
 
         settings = check(settings)
         pair = find_pair(self.pairs(), settings)
@@ -292,14 +299,14 @@ class Lab:
         report = (lambda what, done, total: progress(done, total, what)) if progress else None
         with self.memory.lock:
             family = self._family_of(training)
-            taps = settings.tap_names() or _aligned_taps(family, training)
-            sides = {}
+            sample, readers = held_out_sample(family, pair.condition, scene), {}
             for arm in pair.choose(settings.arms):
                 folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
                 side = self.memory.side(family, folder)
-                sides[arm] = (side, taps[0], decoder_of(family, side, folder, taps[0], pair.condition, report))
-            sample = held_out_sample(family, pair.condition, scene)
-            return tuple(score_views(family, sides, sample, settings.timestep_values(), settings.seed))
+                for tap in settings.tap_names() or _aligned_taps(family, training, lambda side=side: side):
+                    decoder, fitted = decoder_of(family, side, folder, tap, pair.condition, report)
+                    readers[Reader(arm, tap, fitted)] = (side, decoder)
+            return tuple(score_views(family, readers, sample, settings.timestep_values(), settings.seed))
 
     def round_trips(self, settings: GenerateSettings, progress: Report | None = None) -> RoundTrips:
         """Draw held-out scenes from their conditions and read those back; see ``lisa.roundtrip``.
@@ -357,9 +364,10 @@ def _open(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _aligned_taps(family: Family, training: TrainSettings) -> tuple[str, ...]:
-    """The taps that a run's arms were aligned at, else the family's default."""
+def _aligned_taps(family: Family, training: TrainSettings, side: Callable[[], nn.Module]) -> tuple[str, ...]:
+    """The taps that a run's arms were aligned at, which are the family's default where it named none."""
     from lisa.families.base import FAMILIES
 
     arms = parse_arms(training.arms, FAMILIES.get(training.family).default_lisa)
-    return next((arm.lisa.taps for arm in arms if arm.lisa.weight and arm.lisa.taps), ("mid",))
+    named = next((arm.lisa.taps for arm in arms if arm.lisa.weight and arm.lisa.taps), ())
+    return named or tuple(tap.name for tap in family.default_taps(side()))

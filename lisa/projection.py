@@ -19,6 +19,7 @@ _NEIGHBORS = 15
 _EPOCHS = 200  # UMAP's own choice for large sets; small ones look the same and are drawn in less than half the time
 # UMAP's numba threads abort the process when two calls overlap.
 _ONE_AT_A_TIME = threading.Lock()
+_warm = threading.Event()
 
 
 def project(
@@ -59,8 +60,10 @@ def _umap(points: Array, dimensions: int, seed: int) -> Array:
 
 
 def warm_up() -> None:
-    """Compile UMAP's code ahead of the first use, which takes seconds."""
-    project({0: np.random.default_rng(0).normal(size=(64, 4))})
+    """Import and compile UMAP ahead of its first use in a process, which takes seconds."""
+    if not _warm.is_set():
+        _warm.set()
+        project({0: np.random.default_rng(0).normal(size=(64, 4))})
 
 
 def nearest(features: Array, point: Array, count: int = 8) -> Array:

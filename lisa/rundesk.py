@@ -59,8 +59,9 @@ class Evaluation:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Folders of all runs: those that came with the lab, then the user's own, each by name."""
-    shipped = sorted(path.parent for path in (root / "checkpoints").glob("*/*/settings.json"))
+    """Folders of all runs: those that came with the lab, its default family's first, then the user's own, by name."""
+    shipped = [path.parent for path in (root / "checkpoints").glob("*/*/settings.json")]
+    shipped.sort(key=lambda path: (path.parent.name != TrainSettings().family, path))
     return shipped + sorted(path.parent for path in (root / "runs").glob("*/settings.json"))
 
 
@@ -95,8 +96,9 @@ class RunDesk:
     def _view(self, path: Path) -> RunView:
         settings = RunFolder(path).settings()
         arms = IMPORTED if read_origin(path) else ", ".join(arm.name for arm in parse_arms(settings["arms"]))
-        title = f"{path.name}: {settings['condition']}, {arms}"
-        return RunView(str(path.relative_to(self.root)), title, path.is_relative_to(self.root / "runs"))
+        own = path.is_relative_to(self.root / "runs")
+        name = path.name if own else f"{path.parent.name}/{path.name}"  # every family may come with a run for canny
+        return RunView(str(path.relative_to(self.root)), f"{name}: {settings['condition']}, {arms}", own)
 
     def start(self, settings: TrainSettings, name: str) -> str:
         """Start training in a process of its own; it outlives the lab.
@@ -228,6 +230,10 @@ class RunDesk:
         return Evaluation(
             tuple(stored.get("rows", ())), stored.get("scenes", 0), stored.get("sampling_steps", 0), running, word
         )
+
+    def sample_steps(self, run: str) -> tuple[int, ...]:
+        """The training steps that have preview images, first to last."""
+        return follow.sample_steps(self._any(run))
 
     def samples(self, run: str, step: int) -> tuple[dict[str, Image.Image], ...]:
         """Preview images of one training step: for each held-out sample the condition and every arm's image."""

@@ -29,6 +29,15 @@ _PROBE_RATE = 1e-3
 
 
 @dataclass(frozen=True)
+class Reader:
+    """A decoder of one layer of an arm; ``fitted`` if it came without one and was given one now, as a probe."""
+
+    arm: str
+    tap: str
+    fitted: bool = False
+
+
+@dataclass(frozen=True)
 class ScoreView:
     """One timestep of one sample.
 
@@ -36,23 +45,23 @@ class ScoreView:
         timestep: in thousandths of the times that training draws.
         target: the approximated likelihood score.
         prior: the clean picture as the main network alone guesses it.
-        decoded: arm -> what its decoder says, in the colours of the target.
-        difference: arm -> decoded minus target, in the same colours.
-        ratio: arm -> alignment ratio of this sample and timestep; 1 is nothing learnt.
+        decoded: what each decoder says, in the colours of the target.
+        difference: decoded minus target, in the same colours.
+        ratio: alignment ratio of this sample and timestep; 1 is nothing learnt.
     """
 
     timestep: int
     target: Image.Image
     prior: Image.Image
-    decoded: dict[str, Image.Image]
-    difference: dict[str, Image.Image]
-    ratio: dict[str, float]
+    decoded: dict[Reader, Image.Image]
+    difference: dict[Reader, Image.Image]
+    ratio: dict[Reader, float]
 
 
 @torch.no_grad()
 def score_views(
     family: Family,
-    sides: Mapping[str, tuple[nn.Module, str, ScoreDecoder]],
+    readers: Mapping[Reader, tuple[nn.Module, ScoreDecoder]],
     sample: tuple[Tensor, Tensor, str],
     timesteps: Sequence[int],
     seed: int = 0,
@@ -61,7 +70,7 @@ def score_views(
 
     Args:
         family: frozen main network.
-        sides: arm -> (side network, tap, decoder of that tap).
+        readers: the side network and the decoder of each.
         sample: clean latents (1, C, h, w), condition pixels (1, 3, H, W) in [0, 1], caption.
         timesteps: in thousandths of the times that training draws.
         seed: of the noise, the same at every timestep.
@@ -75,8 +84,8 @@ def score_views(
     prior = family.predict(x_t, t, text).value.float()
     target = likelihood_target(family.path.target(x0, noise, t).float(), prior)
     said = {
-        arm: decoder(family.side_features(x_t, t, text, side, condition, [tap])[tap].float(), t)
-        for arm, (side, tap, decoder) in sides.items()
+        reader: decoder(family.side_features(x_t, t, text, side, condition, [reader.tap])[reader.tap].float(), t)
+        for reader, (side, decoder) in readers.items()
     }
     guesses = family.decode_latents(family.path.convert(prior, x_t, t, "sample"))
     paint = false_colours(target)
@@ -87,18 +96,18 @@ def _view(
     i: int,
     timestep: int,
     target: Tensor,
-    said: Mapping[str, Tensor],
+    said: Mapping[Reader, Tensor],
     guesses: Tensor,
     paint: Callable[[Tensor], Image.Image],
 ) -> ScoreView:
-    left = {arm: value[i] - target[i] for arm, value in said.items()}
+    left = {reader: value[i] - target[i] for reader, value in said.items()}
     return ScoreView(
         timestep,
         paint(target[i]),
         _picture(guesses[i]),
-        {arm: paint(value[i]) for arm, value in said.items()},
-        {arm: paint(value) for arm, value in left.items()},
-        {arm: float(value.square().mean() / target[i].square().mean()) for arm, value in left.items()},
+        {reader: paint(value[i]) for reader, value in said.items()},
+        {reader: paint(value) for reader, value in left.items()},
+        {reader: float(value.square().mean() / target[i].square().mean()) for reader, value in left.items()},
     )
 
 
@@ -131,13 +140,13 @@ def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor
     family.refuse_clips("Views of the score")
     people = True if condition == "pose" else None
     example = render_example(split_seed("test", number), size=family.resolution, people=people)
-    pixels = torch.from_numpy(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.tensor(condition_map(example, condition)).permute(2, 0, 1)[None].float() / 255
     return family.encode_image(to_pixels(example.image[None])).float(), pixels, example.caption
 
 
 def decoder_of(
     family: Family, side: nn.Module, folder: Path, tap: str, condition: str, progress: Progress | None = None
-) -> ScoreDecoder:
+) -> tuple[ScoreDecoder, bool]:
     """The decoder that was trained with a side network, or, where there is none, one fitted to it now.
 
     Args:
@@ -147,12 +156,15 @@ def decoder_of(
         tap: name of the feature.
         condition: that it reads; scenes with it are what a missing decoder is fitted to.
         progress: called with (what is being done, done, in all).
+
+    Returns:
+        The decoder, and whether it was fitted now.
     """
     path = folder / DECODER_FOLDER / tap
     if path.exists():
-        return ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False)
+        return ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False), False
     data = load_data(family, "scenes", condition, "train", _PROBE_SAMPLES, progress)
-    return fit_decoder(family, side, tap, data, progress=progress)
+    return fit_decoder(family, side, tap, data, progress=progress), True
 
 
 def fit_decoder(

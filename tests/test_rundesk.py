@@ -170,3 +170,13 @@ def test_a_run_is_a_process_of_its_own(desk, data, tmp_path):
     assert wait_for(desk, run, lambda p: p.status == "finished").step == stopped.step + 2
     desk.delete(run)
     assert desk.runs() == ()
+
+
+def test_runs_that_came_with_the_lab_start_with_the_default_family_and_name_theirs(tmp_path):
+    for family in ("scenes-dit", "scenes-unet", "scenes-video"):
+        RunFolder.create(tmp_path / "checkpoints" / family / "canny", to_dict(TrainSettings(family=family)))
+    RunFolder.create(tmp_path / "runs" / "mine", to_dict(TrainSettings(family="scenes-dit")))
+    assert [view.title for view in RunDesk(tmp_path).runs()] == [
+        "mine: canny, baseline, lisa", "scenes-unet/canny: canny, baseline, lisa",
+        "scenes-dit/canny: canny, baseline, lisa", "scenes-video/canny: canny, baseline, lisa",
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 
 from lisa.data.samples import TrainingData
 from lisa.decoder import ScoreDecoder
-from lisa.scoreview import decoder_of, false_colours, fit_decoder, held_out_sample, score_views
+from lisa.scoreview import Reader, decoder_of, false_colours, fit_decoder, held_out_sample, score_views
 from tests import tiny
 
 TIMES = (200, 800)
@@ -32,14 +32,15 @@ def one(data):
 def test_a_decoder_that_says_nothing_leaves_everything(setup):
     family, side, tap, data = setup
     silent = ScoreDecoder(tap.channels, tap.stride, family.latent_channels).requires_grad_(False)
-    views = score_views(family, {"baseline": (side, tap.name, silent)}, one(data), TIMES)
+    reader = Reader("baseline", tap.name)
+    views = score_views(family, {reader: (side, silent)}, one(data), TIMES)
     assert [view.timestep for view in views] == list(TIMES)
     for view in views:
-        assert view.ratio["baseline"] == pytest.approx(1.0)
-        grey = np.asarray(view.decoded["baseline"])
+        assert view.ratio[reader] == pytest.approx(1.0)
+        grey = np.asarray(view.decoded[reader])
         assert np.ptp(grey) <= 1 and view.prior.size == (64, 64)
         # What is left over is the target with the sign turned.
-        left, target = (np.asarray(image).astype(int) for image in (view.difference["baseline"], view.target))
+        left, target = (np.asarray(image).astype(int) for image in (view.difference[reader], view.target))
         assert np.abs(left + target - 255).max() <= 1 and target.std() > 10
 
 
@@ -49,8 +50,9 @@ def test_a_fitted_decoder_explains_more_than_nothing_on_what_it_saw(setup):
     again = fit_decoder(family, side, tap.name, data, steps=60)
     assert all(torch.equal(a, b) for a, b in zip(fitted.parameters(), again.parameters(), strict=True))
     assert not any(p.grad is not None for p in side.parameters())
-    views = score_views(family, {"x": (side, tap.name, fitted)}, one(data), TIMES)
-    assert np.mean([view.ratio["x"] for view in views]) < 0.98
+    reader = Reader("x", tap.name, fitted=True)
+    views = score_views(family, {reader: (side, fitted)}, one(data), TIMES)
+    assert np.mean([view.ratio[reader] for view in views]) < 0.98
 
 
 def test_a_decoder_is_found_beside_its_side_network(setup, tmp_path):
@@ -58,7 +60,8 @@ def test_a_decoder_is_found_beside_its_side_network(setup, tmp_path):
     kept = ScoreDecoder(tap.channels, tap.stride, family.latent_channels)
     torch.nn.init.constant_(kept.out.bias, 0.25)
     kept.save(tmp_path / "decoder" / tap.name)
-    assert torch.equal(decoder_of(family, side, tmp_path, tap.name, "depth").out.bias, kept.out.bias)
+    found, fitted = decoder_of(family, side, tmp_path, tap.name, "depth")
+    assert torch.equal(found.out.bias, kept.out.bias) and not fitted
 
 
 def test_a_held_out_sample_is_a_scene_with_its_map(setup):

@@ -15,6 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from app import controls
+from app.clips import picture_of
 from app.guard import guarded
 from app.tabs._compare_page import title_of
 from app.tabs._compare_second import given_map
@@ -81,14 +82,15 @@ class More:
             gr.Markdown("Both networks draw from a new seed, in an order that is not told until you have voted.")
             self.blind = gr.State(None)
             self.new = gr.Button("Show a pair", size="lg", elem_id="blind-new")
-            with gr.Row():
-                self.sides = [
+            with gr.Row(elem_classes="blind"):
+                self.left, self.asked, self.right = (
                     gr.Image(
-                        format="png", type="pil", interactive=False, label=name, elem_classes="picture",
+                        format="png", type="pil", interactive=False, label=name, elem_classes="picture", min_width=100,
                         elem_id=f"blind-{name.lower()}", alt_text=f"{name} image of the blind test",
+                        buttons=["fullscreen"],
                     )
-                    for name in ("Left", "Right")
-                ]  # fmt: skip
+                    for name in ("Left", "Condition", "Right")
+                )  # fmt: skip
             with gr.Row():
                 self.votes = [
                     gr.Button(words, interactive=False, elem_id=f"vote-{i}")
@@ -108,8 +110,9 @@ class More:
             show_progress_on=[self.grid], **gpu,
         )  # fmt: skip
         self.new.click(
-            guarded(self.show_blind), [*form, self.blind], [*self.sides, self.blind, *self.votes, self.tally],
-            inputs_kwargs=ui.fields, show_progress_on=self.sides, **gpu,
+            guarded(self.show_blind), [*form, self.blind],
+            [self.left, self.asked, self.right, self.blind, *self.votes, self.tally],
+            inputs_kwargs=ui.fields, show_progress_on=[self.left, self.right], **gpu,
         )  # fmt: skip
         for i, button in enumerate(self.votes):
             button.click(guarded(self._voting(i)), [self.blind], [self.blind, *self.votes, self.tally], **QUIET)
@@ -134,7 +137,7 @@ class More:
             for image in self.lab.generate(each, condition, second=given_map(form, second)):
                 images.setdefault(image.arm, []).append((image, title))
         shown = [
-            (image.image, title_of(arm) if title == arm else f"{title_of(arm)}, {title}")
+            (picture_of(image), title_of(arm) if title == arm else f"{title_of(arm)}, {title}")
             for arm, row in images.items()
             for image, title in row
         ]
@@ -158,7 +161,7 @@ class More:
         if not 1 <= len(words) <= MOST:
             raise LisaError(f"There are {len(words)} values: give 1 to {MOST}, joined by commas.")
         hint = next(hint for field, _, hint, _ in options(GenerateSettings) if field == name)
-        return [(word, check(replace(settings, **{name: parse_text(name, word, hint)}))) for word in words]
+        return [(_caption(word), check(replace(settings, **{name: parse_text(name, word, hint)}))) for word in words]
 
     def _zip(self, images: dict[str, list[Any]], condition: Image.Image, second: Image.Image | None) -> str:
         """Pack the PNGs, which carry their settings, with their conditions."""
@@ -190,11 +193,12 @@ class More:
         form["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.compare.settings(condition, (left, right), form)
         drawn = self.lab.generate(settings, condition, second=given_map(form, second))
-        images = {image.arm: image.image for image in drawn}
+        images = {image.arm: picture_of(image) for image in drawn}
         order = (left, right) if secrets.randbelow(2) else (right, left)
         kept = blind.votes if blind else Counter()
         asked = gr.update(interactive=True)
-        return *(images[arm] for arm in order), Blind(order, kept), asked, asked, asked, _tally(kept, "")
+        left, right = (images[arm] for arm in order)
+        return left, condition, right, Blind(order, kept), asked, asked, asked, _tally(kept, "")
 
     def _voting(self, choice: int) -> Any:
         def vote(blind: Blind | None) -> tuple[Any, ...]:
@@ -207,6 +211,11 @@ class More:
             return Blind((), votes), done, done, done, _tally(votes, told)
 
         return vote
+
+
+def _caption(word: str) -> str:
+    """A value as it stands under its pictures: "step 200" for "step-000200"."""
+    return f"step {int(word.removeprefix('step-')):,}" if word.startswith("step-") else word
 
 
 def _tally(votes: Counter, told: str) -> str:

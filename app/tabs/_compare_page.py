@@ -24,10 +24,11 @@ ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignme
 
 @dataclass(frozen=True)
 class Shown:
-    """The pair on screen, for the views that are made from it."""
+    """The pair on screen, for the views that are made from it; of clips of so many frames as strips."""
 
     condition: Image.Image
     images: tuple[Image.Image, Image.Image]
+    frames: int = 0
 
 
 def title_of(arm: str) -> str:
@@ -112,13 +113,14 @@ class ComparePage:
                             interactive=False,
                             buttons=["fullscreen"],
                             elem_id=f"{side}-picture",
-                            alt_text=f"Image by {title_of(arm)}",
+                            alt_text=f"Drawn by {title_of(arm)}",
                             **frame,
                         )
                     )
                     self.downloads.append(gr.DownloadButton(f"Download {title_of(arm)}", size="sm", interactive=False))
             with gr.Column(min_width=100, elem_classes="words"):
                 self.status = gr.Markdown(self._first_words(example), elem_id="status")
+                self.player = gr.HTML("", padding=False, elem_classes="player-row")
                 self.hint = gr.Markdown("" if pair else NO_PAIRS, elem_id="hint")
         self.shown = gr.State(Shown(condition, tuple(images)) if example else None)
 

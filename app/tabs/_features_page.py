@@ -19,7 +19,8 @@ from lisa.settings import FeatureSettings
 THUMB = 56
 EMPTY = (
     "Press **Look into both networks**: their features for the same scenes, prompts, noises and timesteps are "
-    "collected, projected together and measured. It takes some seconds."
+    "collected, projected together and measured. Two maps, a table and the neighbours of every point appear here; it "
+    "takes some seconds."
 )
 # The figure is plotly's own: this hands clicks and lassos to Python, and shows the scene under the pointer at once.
 BRIDGE = """
@@ -62,15 +63,18 @@ class FeaturesPage:
         self.study = gr.State(None)
         self._draw_choice(pairs, pair)
         self._draw_probe()
-        self._draw_maps()
-        self._draw_point()
-        self._draw_table()
+        self.status = gr.Markdown(EMPTY, elem_id="features-status")
+        with gr.Column(visible=False) as self.seen:
+            self._draw_maps()
+            self._draw_point()
+            self._draw_table()
         self._draw_scores()
 
     def _draw_choice(self, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
         steps = controls.step_choices(pair)
         with gr.Row(elem_classes="settings"):
-            self._field("run", choices=controls.pair_choices(pairs), value=pair.id if pair else None, label="Pair")
+            self._field("run", choices=controls.pair_choices(pairs), value=pair.id if pair else None, label="Pair",
+                        info="Condition and run of both networks.")  # fmt: skip
             self._field(
                 "checkpoint",
                 choices=steps,
@@ -96,13 +100,15 @@ class FeaturesPage:
         self.fields[name] = controls.control(FeatureSettings, name, **{"min_width": 150, **details})
 
     def _draw_maps(self) -> None:
-        self.status = gr.Markdown(EMPTY, elem_id="features-status")
         with gr.Row(elem_classes="settings"):
             self.color = controls.Choice(
                 ["shape"], value="shape", label="Colour by", info="A factor of the probe.", min_width=150
             )
             self.tap = controls.Choice([], label="Layer", info="Where the features were read.", min_width=150)
-            self.step = controls.Choice([], label="Training step shown", info="All in one projection.", min_width=150)
+            self.step = controls.Slider(
+                0, 1, 0, step=1, label="Training step shown", info="The nearest that was kept; all in one projection.",
+                min_width=150, visible=False, elem_id="features-step",
+            )  # fmt: skip
         self.plot = gr.Plot(show_label=False, elem_id="features-plot")
         self.bridge = gr.HTML("", js_on_load=BRIDGE, plot_id="features-plot", peek_id="features-peek")
 
@@ -133,7 +139,7 @@ class FeaturesPage:
         )
         self.table = gr.Dataframe(
             headers=["Measure", "Of", "Baseline", "LISA", "Chance"], datatype="markdown", interactive=False,
-            wrap=True, show_label=False, elem_id="features-table",
+            wrap=True, show_label=False, max_height=2000, elem_id="features-table",
         )  # fmt: skip
         with gr.Accordion("What the measures mean", open=False):
             gr.Markdown("\n".join(f"- **{name}**: {about}" for name, about in FEATURE_MEASURES.items()))
@@ -142,8 +148,9 @@ class FeaturesPage:
         gr.Markdown("## The likelihood score", elem_classes="closer")
         gr.Markdown(
             "What the condition must explain, at every timestep of the probe: the target, what each network's decoder "
-            "reads from its features, and what is left over. Grey is zero; colours are the target's three strongest "
-            "directions. A network without a decoder gets one fitted to its frozen features first, as a probe."
+            "reads from its features at every layer of the probe, and what is left over. Grey is zero; colours are the "
+            "target's three strongest directions. A network without a decoder gets one fitted to its frozen features "
+            "first, as a probe."
         )
         with gr.Row(elem_classes="settings"):
             self.scene = controls.Number(
@@ -151,6 +158,7 @@ class FeaturesPage:
                 elem_id="score-scene",
             )  # fmt: skip
             self.see = gr.Button("Look at the score", size="lg", elem_id="see")
+        self.readers = gr.Markdown("", elem_id="score-readers")
         self.ratios = gr.Dataframe(
             headers=["Timestep", "Baseline", "LISA"], interactive=False, show_label=False, visible=False,
             elem_id="score-ratios",

@@ -13,7 +13,7 @@ from lisa.sharing.inventory import MainView, SideView
 # Headers and widths in pixels, together those of the page: a narrow screen scrolls the table and breaks no word.
 MAIN = {"Family": 300, "Here": 130, "Where from": 420, "Size": 130, "Parameters": 156}
 SIDE = {
-    "Run": 250, "Family": 125, "Condition": 115, "Networks": 160, "Training steps": 215, "Size": 95, "Where from": 176,
+    "Run": 250, "Family": 125, "Condition": 140, "Networks": 150, "Training steps": 200, "Size": 95, "Where from": 176,
 }  # fmt: skip
 NO_SIDES = "There is no side network yet: import one below, or train one on the **Train** tab."
 NO_PAIRS = "There is nothing to share yet: a run needs a finished checkpoint first."
@@ -115,7 +115,7 @@ class ModelsPage:
 def _table(columns: dict[str, int], rows: list[list[str]], name: str) -> gr.Dataframe:
     return gr.Dataframe(
         rows, headers=list(columns), column_widths=[f"{width}px" for width in columns.values()], datatype="str",
-        interactive=False, wrap=True, show_label=False, visible=bool(rows), elem_id=name,
+        interactive=False, wrap=True, show_label=False, visible=bool(rows), max_height=2000, elem_id=name,
     )  # fmt: skip
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from lisa.roundtrip import RoundTrips
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-FIELDS = {"count": 4, "steps": 10}
+FIELDS = {
+    "count": {"value": 4, "label": "Scenes", "info": "Each drawn by every arm."},
+    "steps": {"value": 10, "info": "Of every image."},
+}
 ABOUT = (
     "Each scene of the test split is drawn from its condition; the condition is then read back from the image and "
     "laid over what was asked for. **Blue** is missing or too far, **orange** is too much or too near."
@@ -40,8 +43,8 @@ class RoundTripSection:
         with gr.Row(elem_classes="settings"):
             self.step = controls.Choice([], label="Training step", info="Of those that were kept.", min_width=120)
             self.fields = {
-                name: controls.control(GenerateSettings, name, value=value, min_width=120)
-                for name, value in FIELDS.items()
+                name: controls.control(GenerateSettings, name, min_width=120, **details)
+                for name, details in FIELDS.items()
             }
             self.go = gr.Button("Draw and read back", size="lg", elem_id="round-trip")
         self.words = gr.Markdown("", elem_id="round-trip-words")

@@ -36,7 +36,7 @@ class TrainPage:
         runs = lab.training.runs()
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
-                self._draw_form(_usual(lab), lab.training.conditions())
+                self._draw_form(usual_lisa(lab, TrainSettings().family), lab.training.conditions())
             with gr.Column(min_width=320, scale=3):
                 self._draw_run(runs)
 
@@ -57,8 +57,8 @@ class TrainPage:
             with gr.Row():
                 self._knob("weight", value=lisa.weight, min_width=120)
                 self.taps = gr.Textbox(
-                    "+".join(lisa.taps), label="Taps", info="Layers to align, such as down_3+mid.", max_lines=1,
-                    min_width=120,
+                    "+".join(lisa.taps), label="Taps", max_lines=1, min_width=120,
+                    info="Layers to align, such as down_3+mid; empty takes the family's.",
                 )  # fmt: skip
         with gr.Accordion("Expert settings", open=False):
             self.arms = gr.Textbox(
@@ -103,7 +103,7 @@ class TrainPage:
                 0, 0.99, 0.9, step=0.01, label="Smoothing", info="Of the training curves.", min_width=140
             )
             self.log = gr.Checkbox(label="Logarithmic", info="Of the losses.", min_width=120)
-        self.plots = [gr.Plot(show_label=False, elem_id=f"curve-{i}") for i in range(3)]
+        self.plots = [gr.Plot(show_label=False, elem_id=f"curve-{i}") for i in range(4)]
         self.sample_step = gr.Slider(
             0,
             1,
@@ -118,9 +118,10 @@ class TrainPage:
             label="Held-out samples: condition, then every arm from the same noise", columns=3, height="auto",
             format="png", object_fit="contain", interactive=False, visible=False, elem_id="samples",
         )  # fmt: skip
+        self.sampled = gr.State(None)  # the run and training step of the newest samples that were shown
         self.timer = gr.Timer(EVERY, active=True)
 
 
-def _usual(lab: Lab) -> LisaSettings:
-    """How the default family aligns its LISA arm."""
-    return next((view.lisa for view in lab.families() if view.name == TrainSettings().family), LisaSettings())
+def usual_lisa(lab: Lab, family: str) -> LisaSettings:
+    """How a family aligns its LISA arm unless it is told otherwise."""
+    return next((view.lisa for view in lab.families() if view.name == family), LisaSettings())

@@ -11,6 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from app import controls
+from app.clips import map_under, picture_of, player
 from app.guard import guarded, plain_error
 from app.intake import looks_like_map
 from app.plots import overlay
@@ -72,6 +73,7 @@ class Compare:
             [run, *second.outputs, *of_pair, self.ui.condition, self.ui.fields["prompt"]],
             **QUIET,
         )
+        family.change(guarded(self.play), [family], [self.ui.player], **QUIET)
         second.fields["second_run"].input(
             guarded(self.choose_second), [family, second.fields["second_run"]], second.outputs, **QUIET
         )
@@ -129,7 +131,8 @@ class Compare:
 
         images = self.lab.generate(settings, condition, report, given_map(values, second))
         results = {result.arm: result for result in images}
-        shown = Shown(condition, tuple(results[arm].image for arm in arms))
+        frames = len(results[arms[0]].clip)
+        shown = Shown(map_under(condition, frames), tuple(picture_of(results[arm]) for arm in arms), frames)
         words = self._report(settings, pair, list(results.values()))
         return *self._pictures([results[arm] for arm in arms]), words, settings.seed, shown
 
@@ -166,14 +169,15 @@ class Compare:
         """The pictures, their headings and downloads, and the two under the divider."""
         files = [self._keep(result) for result in results]
         titles = [title_of(result.arm) for result in results]
+        shown = [picture_of(each) if each.clip else file for each, file in zip(results, files, strict=True)]
         pictures = [
-            gr.Image(file, label=title, alt_text=f"Image by {title}") for file, title in zip(files, titles, strict=True)
+            gr.Image(each, label=title, alt_text=f"Drawn by {title}") for each, title in zip(shown, titles, strict=True)
         ]
         downloads = [
             gr.DownloadButton(f"Download {title}", value=file, interactive=True)
             for file, title in zip(files, titles, strict=True)
         ]
-        return *pictures, *(arm_heading(result.arm) for result in results), *downloads, tuple(files)
+        return *pictures, *(arm_heading(result.arm) for result in results), *downloads, tuple(shown)
 
     def _keep(self, result: Any) -> str:
         """Write the PNG with its settings where Gradio may serve it, and where it is swept after a day."""
@@ -229,6 +233,10 @@ class Compare:
         if pair.condition not in scene.maps:
             return gr.skip(), gr.skip()
         return scene.maps[pair.condition], scene.caption
+
+    def play(self, family: str) -> str:
+        """Let the pictures of a family of clips move."""
+        return player(self.lab.frames_of(family))
 
     def choose_pair(self, run: str) -> tuple[Any, ...]:
         """List what belongs to a pair: training steps and arms."""

@@ -22,6 +22,8 @@ FREE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_lim
 EVERY = 3.0  # seconds between looks at a measurement
 COUNT = Option("Held-out scenes", unit="scenes", low=2, high=4096, step=16)
 SAMPLING = Option("Sampling steps", unit="steps", low=1, high=100, step=1)
+NO_RUN = "There is no run yet: start one on the **Train** tab."
+HIDDEN = (gr.update(visible=False),) * 3
 ABOUT = """
 Every arm draws every held-out scene from its condition and caption, from the same noise. **Validation loss** is that of
 the training objective with fixed noise and timesteps. **Fidelity** reads the condition back from the generated image:
@@ -61,9 +63,8 @@ class Evaluate:
                 with gr.Column(min_width=300):
                     self.plots.append(gr.Plot(show_label=False, elem_id=f"measure-{i}"))
         self.table = gr.Dataframe(
-            headers=["Step", "Arm", "Validation loss", "Difference", "Fidelity", "Difference"], interactive=False,
-            wrap=True, show_label=False, elem_id="evaluate-table",
-        )  # fmt: skip
+            interactive=False, wrap=True, show_label=False, visible=False, max_height=2000, elem_id="evaluate-table"
+        )
         with gr.Accordion("What is measured", open=False):
             gr.Markdown(ABOUT)
         self.round_trip = RoundTripSection(self.lab, self.run)
@@ -100,29 +101,34 @@ class Evaluate:
     def look(self, run: str | None) -> tuple[Any, ...]:
         """Show what has been measured so far."""
         if not run:
-            return (
-                "There is no run yet: train one first.",
-                None,
-                None,
-                [],
-                gr.update(interactive=False),
-                gr.Timer(active=False),
-            )
+            return NO_RUN, *HIDDEN, gr.update(interactive=False), gr.Timer(active=False)
         seen = self.lab.training.evaluation(run)
         button = gr.update(interactive=run.startswith("runs/") and not seen.running)
         if not seen.rows:
-            return _status(seen), None, None, [], button, gr.Timer(active=seen.running)
-        figures = [fidelity_figure(title, seen.rows, key) for title, key in _quantities(seen)]
-        return _status(seen), *figures, _table(seen), button, gr.Timer(active=seen.running)
+            return _status(seen, 0), *HIDDEN, button, gr.Timer(active=seen.running)
+        figures = [gr.Plot(fidelity_figure(title, seen.rows, key), visible=True) for title, key in _quantities(seen)]
+        table = gr.Dataframe(_table(seen), headers=_headers(seen), visible=True)
+        pair = controls.find_pair(self.lab.pairs(), run)
+        total = len(pair.steps) * len(pair.arms) if pair else 0
+        return _status(seen, total), *figures, table, button, gr.Timer(active=seen.running)
 
 
 def _quantities(seen: Evaluation) -> list[tuple[str, str]]:
     return [("Validation loss", "loss"), (str(seen.rows[0].get("measure", "Fidelity")), "fidelity")]
 
 
-def _status(seen: Evaluation) -> str:
+def _headers(seen: Evaluation) -> list[str]:
+    minus = f"Minus {title_of(seen.rows[0]['arm']).lower()} (95 %)"
+    return ["Step", "Arm", *(header for title, _ in _quantities(seen) for header in (title, minus))]
+
+
+def _status(seen: Evaluation, total: int) -> str:
     if seen.running:
-        done = f"{len(seen.rows)} rows so far" if seen.rows else "its first checkpoint is being measured"
+        done = (
+            f"{len(seen.rows)} of {max(total, len(seen.rows))} rows"
+            if seen.rows
+            else "its first checkpoint is being measured"
+        )
         return f"**Measuring**: {done}."
     if not seen.rows:
         word = f" The last attempt said: {seen.word}" if seen.word else ""

@@ -47,23 +47,34 @@ class Features:
         ui.go.click(
             guarded(self.look),
             None,
-            [ui.study, ui.color, ui.tap, ui.step, ui.status, ui.peek],
+            [ui.study, ui.color, ui.tap, ui.step, ui.row, ui.seen, ui.status, ui.peek],
             inputs_kwargs=ui.fields,
             api_visibility="private",
             concurrency_id="gpu",
             concurrency_limit=1,
-            show_progress_on=[ui.plot, ui.table],
-        ).success(guarded(self.draw), shown, [ui.plot, ui.table], **QUIET)
-        gr.on([ui.color.input, ui.tap.input, ui.step.input], guarded(self.draw), shown, [ui.plot, ui.table], **QUIET)
+            show_progress_on=[ui.status, ui.plot],
+        ).success(guarded(self.draw), shown, [ui.plot, ui.table], **QUIET).success(
+            guarded(self.show_row), [ui.study, ui.tap, ui.step, ui.row], [ui.about, ui.near], **QUIET
+        )
+        gr.on(
+            [ui.color.input, ui.tap.input, ui.step.input], guarded(self.draw), shown, [ui.plot, ui.table], **QUIET,
+            trigger_mode="always_last",
+        )  # fmt: skip
         ui.bridge.select(guarded(self.click), None, [ui.row], **QUIET)
         ui.row.change(guarded(self.show_row), [ui.study, ui.tap, ui.step, ui.row], [ui.about, ui.near], **QUIET)
         ui.bridge.input(guarded(self.pick), [ui.study], [ui.picked], **QUIET)
         ui.see.click(
-            guarded(self.see), [ui.scene], [ui.ratios, ui.pictures], inputs_kwargs=ui.fields, api_name="scores",
-            concurrency_id="gpu", concurrency_limit=1,
+            guarded(self.see), [ui.scene], [ui.readers, ui.ratios, ui.pictures], inputs_kwargs=ui.fields,
+            api_name="scores", concurrency_id="gpu", concurrency_limit=1,
         )  # fmt: skip
         ui.fields["run"].input(guarded(self.choose_pair), [ui.fields["run"]], [ui.fields["checkpoint"]], **QUIET)
         shared.page.load(guarded(self.refresh), None, [ui.fields["run"]], **QUIET)
+        shared.tabs.select(guarded(self.warm_up), None, None, **QUIET)
+
+    def warm_up(self, event: gr.SelectData) -> None:
+        """Prepare for the first look when the tab is opened."""
+        if event.value == TITLE:
+            self.lab.warm_up()
 
     def look(
         self,
@@ -75,7 +86,7 @@ class Features:
         study = self.lab.features(settings, lambda done, total, what: progress((done, total), desc=what))
         varying = [name for name, labels in study.probe.factors.items() if len(np.unique(labels)) > 1]
         taps = list(dict.fromkeys(tap for _, _, tap in study.points))
-        steps = sorted({step for step, _, _ in study.points}, reverse=True)
+        steps = sorted({step for step, _, _ in study.points})
         words = (
             f"**{len(study.probe):,} rows** for each network: {settings.scenes} scenes x "
             f"{len(settings.prompt_kinds())} prompts x {settings.noises} noises x "
@@ -86,7 +97,9 @@ class Features:
             study,
             gr.update(choices=varying, value="shape" if "shape" in varying else varying[0]),
             gr.update(choices=taps, value=taps[0]),
-            gr.update(choices=[(f"{step:,}", str(step)) for step in steps], value=str(steps[0])),
+            _step_slider(steps),
+            0,
+            gr.update(visible=True),
             words,
             peek,
         )
@@ -101,12 +114,13 @@ class Features:
         settings = self._settings(values)
         check_value("Scene", scene, int, SCENE)
         views = self.lab.scores(settings, scene, lambda done, total, what: progress((done, total), desc=what))
-        arms = list(views[0].ratio)
-        ratios = [[view.timestep, *(f"{view.ratio[arm]:.3f}" for arm in arms)] for view in views]
-        headers = ["Timestep", *(f"Alignment ratio of {title_of(arm)}" for arm in arms)]
+        readers = _reader_titles(views[0].ratio)
+        ratios = [[view.timestep, *(f"{view.ratio[reader]:.3f}" for reader in readers)] for view in views]
+        headers = ["Timestep", *(f"Alignment ratio of {title}" for title in readers.values())]
         return (
+            _about_readers(readers),
             gr.Dataframe(ratios, headers=headers, visible=True),
-            gr.Gallery(_score_rows(views, arms), columns=len(views), visible=True),
+            gr.Gallery(_score_rows(views, readers), columns=len(views), visible=True),
         )
 
     def _settings(self, values: dict[str, Any]) -> FeatureSettings:
@@ -120,7 +134,7 @@ class Features:
             {**values, "family": pair.family, "condition": pair.condition, "arms": ",".join(pair.arms[:2])},
         )
 
-    def draw(self, study: Any, color: str, tap: str, step: str) -> tuple[Any, ...]:
+    def draw(self, study: Any, color: str, tap: str, step: float) -> tuple[Any, ...]:
         """Draw the maps and fill the table for one layer and training step."""
         if study is None:
             return None, None
@@ -130,7 +144,9 @@ class Features:
         if labels is None:
             raise LisaError(f"There is no factor {color[:40]!r}: choose one from the list.")
         points = {arm: study.points[key[0], arm, key[1]] for arm in arms}
-        figure = features_figure(points, labels, _facts(study), {arm: title_of(arm) for arm in arms})
+        every = np.concatenate([rows for (_, _, layer), rows in study.points.items() if layer == tap])
+        titles = {arm: f"{title_of(arm)}, step {key[0]:,}" for arm in arms}
+        figure = features_figure(points, labels, _facts(study), titles, every)
         headers = ["Measure", "Of", *map(title_of, arms), "Chance"]
         return figure, gr.Dataframe(_table(study, *key, arms), headers=headers)
 
@@ -138,7 +154,7 @@ class Features:
         """Take the number of the point that was clicked."""
         return event.index
 
-    def show_row(self, study: Any, tap: str, step: str, row: Any) -> tuple[Any, ...]:
+    def show_row(self, study: Any, tap: str, step: float, row: Any) -> tuple[Any, ...]:
         """Show one row: what it is, and its nearest neighbours among the rows of other scenes, for each arm."""
         if study is None or row is None:
             return "", None
@@ -174,25 +190,49 @@ class Features:
     def _arms(self, study: Any) -> list[str]:
         return list(dict.fromkeys(arm for _, arm, _ in study.points))
 
-    def _key(self, study: Any, tap: str, step: str) -> tuple[int, str]:
-        known = {(str(s), t): (s, t) for s, _, t in study.points}
-        if (step, tap) not in known:
+    def _key(self, study: Any, tap: str, step: float) -> tuple[int, str]:
+        """The layer, and the training step nearest to the slider's."""
+        steps = {number for number, _, layer in study.points if layer == tap}
+        if not steps or not isinstance(step, int | float) or not math.isfinite(step):
             raise LisaError("That layer and training step were not looked into: choose from the lists.")
-        return known[step, tap]
+        return min(steps, key=lambda number: abs(number - step)), tap
 
     def _thumb(self, study: Any, row: int) -> Image.Image:
         return Image.fromarray(study.probe.images[study.probe.factors["scene"][row]])
 
 
-def _score_rows(views: Any, arms: list[str]) -> list[tuple[Image.Image, str]]:
+def _step_slider(steps: list[int]) -> Any:
+    """The slider over the training steps that were looked into; it rests at the last one."""
+    step = math.gcd(*(each - steps[0] for each in steps)) or 1
+    return gr.update(
+        minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=step, value=steps[-1], visible=len(steps) > 1
+    )
+
+
+def _reader_titles(readers: Any) -> dict[Any, str]:
+    """A heading for each decoder; the layer is named where there are several."""
+    several = len({reader.tap for reader in readers}) > 1
+    return {each: title_of(each.arm) + (f" at {each.tap}" if several else "") for each in readers}
+
+
+def _about_readers(readers: dict[Any, str]) -> str:
+    """Where the decoders come from."""
+    fitted = [title for reader, title in readers.items() if reader.fitted]
+    taps = ", ".join(dict.fromkeys(reader.tap for reader in readers))
+    if not fitted:
+        return f"Read at {taps}, by the decoders that were trained with the networks."
+    return f"Read at {taps}. **A probe was fitted** to the frozen features of {', '.join(fitted)}: it has no decoder."
+
+
+def _score_rows(views: Any, readers: dict[Any, str]) -> list[tuple[Image.Image, str]]:
     """Pictures row by row: one row for each quantity, one column for each timestep."""
     rows: list[tuple[str, list[Image.Image]]] = [
         ("target", [view.target for view in views]),
         ("prior", [view.prior for view in views]),
     ]
-    for arm in arms:
-        rows.append((f"{title_of(arm)} says", [view.decoded[arm] for view in views]))
-        rows.append((f"{title_of(arm)} leaves", [view.difference[arm] for view in views]))
+    for reader, title in readers.items():
+        rows.append((f"{title} says", [view.decoded[reader] for view in views]))
+        rows.append((f"{title} leaves", [view.difference[reader] for view in views]))
     return [
         (image, f"{name}, {view.timestep}") for name, images in rows for image, view in zip(images, views, strict=True)
     ]

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from app import controls
-from app.curves import curves_figure
+from app.curves import curves_figure, differences
 from app.guard import guarded
 from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
-from app.tabs._train_page import KNOBS, NOTHING, TrainPage
+from app.tabs._train_page import KNOBS, NOTHING, TrainPage, usual_lisa
 from app.tabs._train_plan import counted_words, duration, plan_words
 from lisa.errors import LisaError
 from lisa.lab import Lab
@@ -31,6 +31,7 @@ CURVES = (
     ("Validation loss", "validation", "control"),
     ("Alignment ratio: 1 is nothing learnt", "train", "ratio"),
 )
+LEVELS = {"ratio": 1}
 WORDS = {
     "starting": "is starting",
     "preparing": "is preparing its data",
@@ -72,6 +73,9 @@ class Train:
             guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_visibility="private",
             concurrency_id="runs", concurrency_limit=1,
         ).success(guarded(self.look), [ui.run, ui.smoothing, ui.log], self._view(), **FREE)  # fmt: skip
+        ui.fields["family"].input(
+            guarded(self.choose_family), [ui.fields["family"]], [ui.knobs["weight"], ui.taps], **QUIET
+        )
         ui.clone.click(guarded(self.clone), [ui.run], [*ui.fields.values(), ui.arms, ui.name], **QUIET)
 
     def _wire_run(self, shared: Shared) -> None:
@@ -90,12 +94,21 @@ class Train:
         ui.delete.click(lambda: gr.update(visible=True), None, [ui.sure], **FREE)
         ui.no.click(lambda: gr.update(visible=False), None, [ui.sure], **FREE)
         ui.yes.click(guarded(self.delete), [ui.run], [ui.run, ui.sure], **FREE)
-        ui.sample_step.change(guarded(self.show_samples), [ui.run, ui.sample_step], [ui.gallery], **FREE)
+        ui.sample_step.input(guarded(self.show_samples), [ui.run, ui.sample_step], [ui.gallery], **FREE)
+        gr.on(
+            [ui.run.change, ui.status.change], guarded(self.follow_samples), [ui.run, ui.sample_step, ui.sampled],
+            [ui.sample_step, ui.gallery, ui.sampled], **FREE,
+        )  # fmt: skip
 
     def _view(self) -> list[Any]:
         ui = self.ui
         buttons = [ui.stop, ui.resume, ui.save, ui.sample, ui.clone, ui.delete]
-        return [ui.status, *buttons, ui.answer, *ui.plots, ui.sample_step, ui.timer]
+        return [ui.status, *buttons, ui.answer, *ui.plots, ui.timer]
+
+    def choose_family(self, family: str) -> tuple[Any, ...]:
+        """Start from the way in which this family is usually aligned."""
+        lisa = usual_lisa(self.lab, family)
+        return lisa.weight, "+".join(lisa.taps)
 
     def _settings(self, taps: str, arms: str, knobs: tuple[Any, ...], values: dict[str, Any]) -> TrainSettings:
         controls.check_form(TrainSettings, values)
@@ -167,10 +180,7 @@ class Train:
                 NOTHING,
                 *(gr.update(interactive=False),) * 6,
                 "",
-                None,
-                None,
-                None,
-                gr.skip(),
+                *(gr.update(visible=False),) * len(self.ui.plots),
                 gr.Timer(active=False),
             )
         watch = self.lab.training.watch(run)
@@ -180,12 +190,24 @@ class Train:
         delete = gr.update(interactive=own and not alive)
         return (
             _status(watch), stop, resume, steer, steer, gr.update(interactive=True), delete, _answer(watch),
-            *_figures(watch, smoothing, log), _sample_slider(watch), gr.Timer(active=alive),
+            *_figures(watch, smoothing, log), gr.Timer(active=alive),
         )  # fmt: skip
 
-    def show_samples(self, run: str | None, step: int) -> Any:
+    def follow_samples(self, run: str | None, step: float, sampled: tuple[str, int] | None) -> tuple[Any, ...]:
+        """Show the newest preview images, unless the slider was moved away from those that were the newest."""
+        steps = self.lab.training.sample_steps(run) if run else ()
+        if not steps:
+            return gr.update(visible=False), gr.update(visible=False), None
+        newest = (run, steps[-1])
+        if sampled == newest:
+            return (gr.skip(),) * 3
+        stays = sampled is not None and sampled[0] == run and step != sampled[1]
+        slider = _sample_slider(steps, step if stays else steps[-1])
+        return slider, gr.skip() if stays else self.show_samples(run, steps[-1]), newest
+
+    def show_samples(self, run: str | None, step: float) -> Any:
         """Show the preview images nearest to a training step."""
-        steps = self.lab.training.watch(run).progress.samples if run else ()
+        steps = self.lab.training.sample_steps(run) if run else ()
         if not steps:
             return gr.update(visible=False)
         nearest = min(steps, key=lambda each: abs(each - step))
@@ -243,16 +265,19 @@ def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:
     for title, kind, name in CURVES:
         curves = {arm: curve for (k, arm, n), curve in watch.curves.items() if (k, n) == (kind, name)}
         smooth = smoothing if kind == "train" else 0
-        figures.append(curves_figure(title, curves, smooth, log and name != "ratio", 1 if name == "ratio" else 0))
-    return figures
+        figures.append((curves, curves_figure(title, curves, smooth, log and name != "ratio", LEVELS.get(name))))
+        if (kind, name) == ("train", "control"):
+            paired, first = differences(curves), title_of(next(iter(curves), ""))
+            title = f"Training loss minus that of {first}: below 0 is better"
+            figures.append((paired, curves_figure(title, paired, smoothing, log=False, level=0)))
+    return [gr.Plot(figure, visible=bool(curves)) for curves, figure in figures]
 
 
-def _sample_slider(watch: Watch) -> Any:
-    steps = watch.progress.samples
-    if not steps:
-        return gr.update(visible=False)
+def _sample_slider(steps: tuple[int, ...], value: float) -> Any:
     gaps = [b - a for a, b in pairwise(steps)] or [1]
-    return gr.update(minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=min(gaps), visible=True)
+    return gr.update(
+        minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=min(gaps), value=value, visible=len(steps) > 1
+    )
 
 
 def _ordered(row: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lisa.tap import Tap
 
 
+_ROOT = Path(__file__).resolve().parents[2]
+
+
 @dataclass
 class Prediction:
     """What one pass through main and side network gives.
@@ -137,7 +140,8 @@ class FamilySpec:
 
     def installed(self) -> str:
         """Say why the family cannot be used without a network here, in one sentence; empty when it can."""
-        reason = self.missing(self.source, "").rstrip(".")
+        # The lab's own folders are told from its root: the way to it is nobody's business.
+        reason = self.missing(self.source, "").rstrip(".").replace(f"{_ROOT}/", "")
         return f"{reason}: {self.obtain}." if reason else ""
 
 

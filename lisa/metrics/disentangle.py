@@ -159,11 +159,12 @@ def folds_of(labels: Array, blocks: Blocks) -> Array:
 
 
 def dci(features: Array, factors: Mapping[str, Array], blocks: Blocks) -> dict[str, Figure]:
-    """Disentanglement, completeness and informativeness, each 0..1 (Eastwood and Williams 2018), with linear probes.
+    """Disentanglement and completeness, 0..1, and informativeness, up to 1 (Eastwood and Williams 2018).
 
     The importance of a channel for a factor is the size of its weights in ridge regression to the factor's groups.
     Disentanglement asks whether a channel serves one factor, completeness whether a factor sits in few channels.
-    Informativeness is the mean held-out accuracy above chance, scaled to 0..1; its null is in ``probe_accuracy``.
+    Informativeness is the mean held-out accuracy of linear probes above chance, scaled so that 1 is all right; its
+    null is in ``probe_accuracy``.
 
     Args:
         features: (N, D).
@@ -204,7 +205,8 @@ def _informativeness(probes: Probes, factors: list[Array]) -> Figure:
     def above_chance(rows: Array) -> float:
         return float(np.mean((hits[:, rows].mean(1) - chance) / np.maximum(1 - chance, 1e-12)))
 
-    return figure(above_chance(np.arange(len(factors[0]))), map(above_chance, blocks.halves()))
+    # Probes that are wrong more often than the commonest answer fall below 0.
+    return figure(above_chance(np.arange(len(factors[0]))), map(above_chance, blocks.halves()), lowest=-np.inf)
 
 
 def purity(table: Array) -> float:

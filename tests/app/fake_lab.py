@@ -29,6 +29,7 @@ class FakeImage:
     image: Image.Image
     settings: dict[str, Any]
     seconds: float
+    clip: tuple[Image.Image, ...] = ()
 
 
 @dataclass
@@ -79,6 +80,9 @@ class FakeLab(Lab):
         scene = super().render_scene(seed, frames)
         self._drawn_from.update({image.tobytes(): scene.image for image in scene.maps.values()})
         return scene
+
+    def warm_up(self) -> None:
+        """Nothing is projected here."""
 
     def generate(self, settings, condition, progress=None, second=None):
         self.asked.append((settings, condition))

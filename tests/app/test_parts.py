@@ -85,6 +85,15 @@ def test_steps_are_listed_last_first_under_the_names_of_checkpoints():
     assert controls.step_choices(None) == []
 
 
+def test_pairs_of_several_families_are_told_apart():
+    here, there = (PairView(f"checkpoints/{family}/canny", "canny, 60 steps", family, "canny", ("lisa",), (60,))
+                   for family in ("scenes-unet", "scenes-dit"))  # fmt: skip
+    assert controls.pair_choices([here]) == [("canny, 60 steps", here.id)]
+    assert [title for title, _ in controls.pair_choices([here, there])] == [
+        "canny, 60 steps, scenes-unet", "canny, 60 steps, scenes-dit",
+    ]  # fmt: skip
+
+
 def test_only_sentences_leave_a_guarded_function():
     def fail(error):
         raise error

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
 import app.build
+from app.curves import differences
 from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
 from app.tabs._train_plan import duration, plan_words
@@ -18,7 +20,7 @@ from lisa.data.check import DataReport
 from lisa.errors import LisaError
 from lisa.plan import Estimate, Plan
 from lisa.rundesk import RunDesk
-from lisa.settings import TrainSettings
+from lisa.settings import LisaSettings, TrainSettings
 from tests.app.fake_lab import FakeLab
 
 SETTINGS = TrainSettings(steps=200)
@@ -26,6 +28,7 @@ REPORT = DataReport(
     "photos", "depth", 120, 108, 12, captioned=90, brought=30, annotator="midas", smallest=(80, 64), small=5,
     resolution=128, looked_at=120, faulty_rows=11, faulty=(("a`[b](http://x).png", "cannot be read"),),
 )  # fmt: skip
+PICTURE = Image.new("RGB", (8, 8))
 ESTIMATE = Estimate("cpu", 1_900_000, 0.5, 2.0, 1.0, 3725.0, 2_400_000_000, 30_000_000)
 
 
@@ -103,6 +106,44 @@ def test_conditions_are_those_of_the_registry_and_any_other_can_be_written(tab):
     condition = tab.ui.fields["condition"]
     names = [value for _, value in condition.choices]
     assert names == list(tab.lab.training.conditions()) and condition.allow_custom_value
+
+
+def test_a_family_brings_its_own_lambda_and_taps(tab, monkeypatch):
+    moved = replace(tab.lab.families()[0], name="flow", lisa=LisaSettings(weight=0.7, taps=("block_1", "block_2")))
+    monkeypatch.setattr(FakeLab, "families", lambda lab: (moved,))
+    assert tab.choose_family("flow") == (0.7, "block_1+block_2")
+    # Without taps the arm says nothing of them, and so takes the family's.
+    assert tab._settings("", "", (0.7, *[None] * 5), form(tab)).arms == "baseline,lisa:weight=0.7"
+
+
+def test_paired_differences_leave_out_what_both_arms_share():
+    noise = np.random.default_rng(0).normal(size=50)
+    steps = np.arange(50)
+    curves = {"baseline": (steps, noise), "lisa": (steps, noise - 0.25), "wide": (steps[:40], noise[:40] + 1)}
+    made = differences(curves)
+    assert list(made) == ["lisa", "wide"] and len(made["wide"][1]) == 40
+    assert np.allclose(made["lisa"][1], -0.25) and np.allclose(made["wide"][1], 1)
+    assert differences({}) == {} and differences({"imported": (steps, noise)}) == {}
+
+
+def test_the_newest_samples_are_shown_until_the_slider_is_moved(tab, monkeypatch):
+    kept = [100]
+    monkeypatch.setattr(RunDesk, "sample_steps", lambda desk, run: tuple(kept))
+    monkeypatch.setattr(RunDesk, "samples", lambda desk, run, step: ({"condition": PICTURE, "lisa": PICTURE},))
+    slider, gallery, seen = tab.follow_samples("runs/a", 0, None)
+    assert seen == ("runs/a", 100) and not slider["visible"] and gallery.value[0]["caption"] == "Condition, step 100"
+    assert tab.follow_samples("runs/a", 100, seen) == (gr.skip(),) * 3
+    kept.append(200)
+    slider, gallery, seen = tab.follow_samples("runs/a", 100, seen)
+    assert (slider["value"], slider["maximum"], slider["visible"]) == (200, 200, True)
+    assert gallery.value[1]["caption"] == "LISA, step 200"
+    kept.append(300)
+    slider, gallery, seen = tab.follow_samples("runs/a", 100, seen)  # somebody looks at an earlier step
+    assert (slider["value"], slider["maximum"]) == (100, 300) and gallery == gr.skip() and seen == ("runs/a", 300)
+    slider, gallery, seen = tab.follow_samples("runs/b", 100, seen)
+    assert slider["value"] == 300 and seen == ("runs/b", 300)
+    kept.clear()
+    assert tab.follow_samples("runs/b", 300, seen)[2] is None
 
 
 def test_the_data_field_is_in_sight():

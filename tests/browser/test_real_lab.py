@@ -87,8 +87,10 @@ def test_features_are_mapped_pointed_at_and_lassoed(page):
     dot = plot.locator(".scatterlayer .trace .points path").last
     dot.hover(force=True)
     expect(page.locator("#features-peek p")).to_contain_text("scene")
+    expect(page.locator("#features-about")).to_contain_text(re.compile("^point 0, scene 0"))  # before any click
     dot.click(force=True)
-    expect(page.locator("#features-about")).to_contain_text(re.compile(r"point \d+, scene \d+"))
+    pointed = re.search(r"point [1-9]\d*, scene \d+", page.locator("#features-peek p").inner_text())[0]
+    expect(page.locator("#features-about")).to_contain_text(pointed)
     expect(page.locator("#features-near img").nth(8)).to_be_visible()
     lasso(page, plot)
     expect(page.locator("#features-picked")).to_contain_text(re.compile(r"Scenes inside the lasso: [1-6] of \d+"))
@@ -114,6 +116,8 @@ def test_a_run_goes_on_while_the_page_is_reloaded_and_a_second_one_looks(browser
         fill(page, label, value)
     page.locator("#start").click()
     expect(page.locator("#train-status")).to_contain_text(re.compile("is running.*steps/s"), timeout=LONG)
+    page.get_by_role("button", name="Sample now").click()
+    expect(page.locator("#samples img").nth(2)).to_be_visible(timeout=LONG)
     page.reload()
     other = browser.new_page()
     other.set_default_timeout(LONG)

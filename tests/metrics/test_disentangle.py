@@ -117,4 +117,5 @@ def test_dci_tells_separate_channels_from_mixed_ones(blocks):
         assert apart[name].value > together[name].value + gap and apart[name].above_null
     assert apart["informativeness"].value > 0.9 and together["informativeness"].value > 0.9
     nothing = d.dci(noise, factors, blocks)
+    assert all(figure.low <= figure.value <= figure.high for figure in nothing.values())
     assert nothing["informativeness"].value < 0.3 and not nothing["disentanglement"].above_null
