@@ -76,6 +76,12 @@ def cached_folder(source: str, revision: str = "") -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
+def weights_here(folder: Path) -> bool:
+    """Tell whether every network in a pipeline's folder has its weights as safetensors, not only its config."""
+    networks = [path.parent for path in folder.glob("*/config.json")]
+    return bool(networks) and all(any(part.glob("*.safetensors")) for part in networks)
+
+
 def is_folder(source: str, revision: str = "") -> bool:
     """Tell whether a source is a folder rather than a hub id.
 

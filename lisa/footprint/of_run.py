@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,31 +10,60 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lisa.errors import LisaError
 from lisa.families.base import Family, family_spec
 from lisa.footprint.sketch import config_folder, sketch_batch, sketch_family, without_content
 from lisa.footprint.step import Ledger, decoding_flops, gpu_autocast, run_batch
+from lisa.job import accelerator_for
 from lisa.objective import Batch, prior
 from lisa.plan import Footprint, Memory, StepCost
 from lisa.settings import TrainSettings, parse_arms
 from lisa.train import Arm
 
+_REPEATS = 5
 _FLOAT = 4  # bytes: side networks and score decoders are float32 whatever the precision of the run
 
 
 def footprint(settings: TrainSettings) -> Footprint:
-    """Work out what a run takes, without weights and without a connection.
+    """Work out what a run takes, without weights and without a connection, and measure how fast its device multiplies.
 
     Args:
         settings: Already checked.
 
     Returns:
-        The footprint, without a measured speed.
+        The footprint.
 
     Raises:
         LisaError: If the sizes of the main network are not known, or the settings do not fit it.
     """
     with config_folder(settings.family, settings.source, settings.revision) as (folder, published):
-        return replace(footprint_of(settings, folder), published=published)
+        made = footprint_of(settings, folder)
+    try:
+        device = accelerator_for(settings).device
+    except LisaError:  # a run for another machine
+        return replace(made, published=published)
+    return replace(made, published=published, device=str(device), matrix_speed=matrix_speed(device, settings.precision))
+
+
+def matrix_speed(device: torch.device, precision: str) -> float:
+    """Measure the operations per second of products of square matrices, the best of a few.
+
+    Args:
+        device: Where they are computed.
+        precision: "no", "bf16" or "fp16".
+
+    Returns:
+        Floating-point operations per second; a multiply-add is two.
+    """
+    size = 1024 if device.type == "cpu" else 8192
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    seconds = []
+    for _ in range(_REPEATS):
+        begin = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # reading a number back waits for the device
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(seconds)
 
 
 def footprint_of(settings: TrainSettings, folder: Path) -> Footprint:

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lisa.errors import LisaError
-from lisa.families._sources import cached_folder, load_config, parts_made_by
+from lisa.families._sources import cached_folder, load_config, parts_made_by, weights_here
 from lisa.families.base import Family, FamilySpec, family_spec
 from lisa.families.published import PUBLISHED, config_name, write_published
 from lisa.files import read_json
@@ -106,7 +106,7 @@ def config_folder(family: str, source: str = "", revision: str = "") -> Iterator
     spec = family_spec(family)
     source = source or spec.source
     here = cached_folder(source, revision)
-    if here and not spec.missing(str(here), "") and _adapter_here(spec, here):
+    if here and _whole(spec, here):
         yield here, ""
     elif not revision and source in PUBLISHED and not Path(source).is_dir():
         with tempfile.TemporaryDirectory() as made:
@@ -119,8 +119,22 @@ def config_folder(family: str, source: str = "", revision: str = "") -> Iterator
         raise LisaError(f"{reason}, and its sizes are not known: leave source and revision empty, or give a folder.")
 
 
-def _adapter_here(spec: FamilySpec, folder: Path) -> bool:
-    return not spec.motion_adapter or (folder / _ADAPTER).is_dir() or Path(spec.motion_adapter).is_dir()
+def local_source(family: str, source: str = "", revision: str = "") -> str:
+    """Find the folder from which a family can be loaded without a connection; arguments as config_folder().
+
+    Returns:
+        The source itself if it is a folder, so that loading it says what it lacks; the folder in the hub's cache if
+        everything is there; else an empty text.
+    """
+    spec = family_spec(family)
+    source = source or spec.source
+    here = cached_folder(source, revision)
+    return str(here) if here and (Path(source).is_dir() or (_whole(spec, here) and weights_here(here))) else ""
+
+
+def _whole(spec: FamilySpec, folder: Path) -> bool:
+    adapter = not spec.motion_adapter or (folder / _ADAPTER).is_dir() or Path(spec.motion_adapter).is_dir()
+    return adapter and not spec.missing(str(folder), "")
 
 
 def _sketch_part(cls: Any, source: str, part: str, dtype: torch.dtype | None) -> Any:
