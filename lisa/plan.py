@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lisa.data.check import DataReport
 from lisa.follow import command, environment, last_words
@@ -43,18 +44,92 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class StepCost:
+    """Floating-point operations of an optimizer step of one side network; those of all processes are theirs alike.
+
+    Attributes:
+        main: of a whole pass through the main network without control.
+        plain: of plain training, forward and backward.
+        full: of LISA as published: plain training, the whole pass without control, and the score decoder.
+        shared: of LISA when what control cannot change is computed once for both passes.
+    """
+
+    main: int
+    plain: int
+    full: int
+    shared: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that tensors take at the moment of a step when they take most; the first four add up to ``peak``.
+
+    Attributes:
+        weights: of all networks that stay on the device, side networks and score decoders of all arms among them.
+        gradients: of all arms.
+        optimizer: AdamW's two moments, of all arms.
+        step: activations and working copies.
+        peak: the most at a time.
+        loading: of all frozen networks as they are loaded, before the text encoders of some families are freed.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    step: int
+    peak: int
+    loading: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a run takes, worked out from the networks' configs without their weights.
+
+    Attributes:
+        published: hub id whose published configs were taken; empty if they are here.
+        main: parameters of the main network.
+        side: parameters of one side network.
+        decoder: parameters of the first arm's score decoders.
+        around: parameters of the autoencoder and the encoders.
+        flops: floating-point operations of an optimizer step of this run, all its arms together; a multiply-add is 2.
+        cost: the same for one side network, with and without LISA.
+        memory: of this run, per process; as on a GPU unless the device is "cpu".
+        device: where ``matrix_speed`` was measured; empty if it was not.
+        matrix_speed: floating-point operations per second of matrix products there in the run's precision.
+    """
+
+    published: str
+    main: int
+    side: int
+    decoder: int
+    around: int
+    flops: int
+    cost: StepCost
+    memory: Memory
+    device: str = ""
+    matrix_speed: float = 0.0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Footprint:
+        """Rebuild a footprint from what ``dataclasses.asdict`` and JSON made of it."""
+        return cls(**{**values, "cost": StepCost(**values["cost"]), "memory": Memory(**values["memory"])})
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is known of a run so far.
 
     Attributes:
         words: what is being done now; empty at the end.
         data: the report on its data, once there is one.
-        estimate: its time and memory, once measured.
+        footprint: what it takes by the networks' configs, once worked out.
+        estimate: its time and memory, once measured; never if the weights are not here.
         failure: why one of them is missing, in a sentence; empty if nothing went wrong.
     """
 
     words: str = ""
     data: DataReport | None = None
+    footprint: Footprint | None = None
     estimate: Estimate | None = None
     failure: str = ""
 
@@ -106,7 +181,8 @@ def _read(out: Path, words: str = "", failure: str = "") -> Plan:
         if line.startswith("{") and line.endswith("\n"):
             found.update(json.loads(line))
     data = DataReport.from_dict(found["data"]) if "data" in found else None
-    return Plan(words, data, Estimate(**found["estimate"]) if "estimate" in found else None, failure)
+    footprint = Footprint.from_dict(found["footprint"]) if "footprint" in found else None
+    return Plan(words, data, footprint, Estimate(**found["estimate"]) if "estimate" in found else None, failure)
 
 
 def _failure(code: int, log: Path) -> str:

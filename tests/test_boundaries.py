@@ -35,7 +35,7 @@ ROWS = (
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "metrics"},
     {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}
-    | {"plan", "estimate", "export", "job", "processes"},
+    | {"plan", "estimate", "export", "footprint", "job", "processes"},
     {"memory", "rundesk", "pairs", "sharing"},
     {"lab", "cli"},
     {"__main__"},

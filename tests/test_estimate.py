@@ -13,6 +13,7 @@ from lisa.__main__ import main
 from lisa.errors import LisaError
 from lisa.estimate import estimate, random_samples, times
 from lisa.job import _due
+from lisa.plan import Footprint
 from lisa.settings import TrainSettings
 from lisa.train import Trainer
 from tests import tiny
@@ -92,10 +93,35 @@ def test_the_command_line_prints_both_and_makes_no_run(data, tmp_path, capsys, m
     before = sorted(tmp_path.rglob("*"))
     assert main(["train", *flags, "--estimate"]) == 0
     out, err = capsys.readouterr()
-    first, second = map(json.loads, out.splitlines())
+    first, middle, second = map(json.loads, out.splitlines())
+    footprint = Footprint.from_dict(middle["footprint"])
+    assert not footprint.published and footprint.side == second["estimate"]["parameters"]
+    assert footprint.device == "cpu" and footprint.matrix_speed > 0
     assert first["data"]["rows"] == 10 and first["data"]["looked_at"] == 10 and first["data"]["faulty"] == []
     assert second["estimate"]["seconds_per_step"] > 0 and "measuring steps" in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_weights_the_sizes_are_told_and_no_connection_is_made(tmp_path, capsys, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    flags = ["--family", "sd15", "--batch-size", "1", "--samples", "8", "--arms", "lisa"]
+    assert main(["train", *flags, "--estimate"]) == 0
+    out, _ = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [list(line) for line in lines] == [["data"], ["footprint"]]
+    footprint = Footprint.from_dict(lines[1]["footprint"])
+    assert footprint.published == "stable-diffusion-v1-5/stable-diffusion-v1-5" and footprint.main == 859_520_964
+    assert footprint.cost.plain < footprint.cost.shared == footprint.flops < footprint.cost.full
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_sizes_are_one_sentence(capsys):
+    assert main(["train", "--family", "sdxl", "--source", "owner/unknown", "--samples", "8", "--estimate"]) == 2
+    assert "owner/unknown is not on this machine, and its sizes are not known" in capsys.readouterr().err
 
 
 def test_the_data_are_reported_even_where_nothing_can_be_measured(data, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lisa.data.check import DataReport
-from lisa.plan import Estimate, Plan
+from lisa.plan import Estimate, Footprint, Plan
 from lisa.settings import TrainSettings
 
 
@@ -22,6 +22,9 @@ def plan_words(command: str, settings: TrainSettings, plan: Plan | None = None, 
     parts = [f"This will run:\n```bash\n{command}\n```"]
     if plan and plan.data:
         parts.append(data_words(plan.data))
+    if plan and plan.footprint:
+        parts.append(footprint_words(plan.footprint, settings))
+        parts += [speed_words(plan.footprint)] if not plan.estimate and not plan.words else []
     if plan and plan.estimate:
         parts.append(estimate_words(plan.estimate, settings))
         parts += [f"Measured while {beside} is trained: alone it goes faster."] if beside else []
@@ -71,6 +74,39 @@ def _source_of_maps(report: DataReport) -> str:
     return " ".join(filter(None, [brought, f"{made}{' of the others' if brought else ''}." if made else ""]))
 
 
+def footprint_words(footprint: Footprint, settings: TrainSettings) -> str:
+    """What a run takes by the sizes of its networks."""
+    f, memory, cost = footprint, footprint.memory, footprint.cost
+    known = (
+        f"as published for {_code(f.published)}, which is not whole on this machine" if f.published else "by configs"
+    )
+    full, shared = (100 * (flops / cost.plain - 1) for flops in (cost.full, cost.shared))
+    where = "on the CPU" if settings.device == "cpu" else "on a GPU"
+    return (
+        f"**Sizes** {known}: main network {_millions(f.main)}, one side network {_millions(f.side)}, its score decoder "
+        f"{_millions(f.decoder)}, autoencoder and encoders {_millions(f.around)} parameters.\n\n"
+        f"**Computation**: {_operations(f.flops)} for a step of all arms. For one side network plain training takes "
+        f"{_operations(cost.plain)}; LISA adds {full:.0f} % when nothing is shared and {shared:.0f} % when what "
+        f"control cannot change is computed once, as this run does{'' if settings.share else ' not'}.\n\n"
+        f"**Memory by the tensors** {where}: {_gigabytes(memory.peak)} at the most, of which weights "
+        f"{_gigabytes(memory.weights)}, gradients {_gigabytes(memory.gradients)}, optimizer "
+        f"{_gigabytes(memory.optimizer)} and the step itself {_gigabytes(memory.step)}; what kernels and the allocator "
+        f"need comes on top. While they load, the frozen networks take {_gigabytes(memory.loading)}."
+    )
+
+
+def speed_words(footprint: Footprint) -> str:
+    """How long a step takes at least, where it was not measured."""
+    if not footprint.matrix_speed:
+        return "**Time** was not measured: neither the weights nor the device of this run are on this machine."
+    return (
+        "**Time** was not measured, because the weights are not on this machine. At the matrix speed measured on "
+        f"{footprint.device}, {_operations(footprint.matrix_speed)} per second, a step would take at least "
+        f"{duration(footprint.flops / footprint.matrix_speed)}; this assumes that nothing else takes time, so real "
+        "steps are slower."
+    )
+
+
 def estimate_words(estimate: Estimate, settings: TrainSettings) -> str:
     """Time and memory of a run."""
     where = "of GPU memory" if estimate.device.startswith("cuda") else "of main memory for the whole process"
@@ -93,6 +129,14 @@ def duration(seconds: float) -> str:
 
 def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.0f} million" if count >= 1e7 else f"{count / 1e6:.2g} million"
+
+
+def _operations(count: float) -> str:
+    return f"{count / 1e12:,.3g} TFLOP" if count >= 1e11 else f"{count / 1e9:,.3g} GFLOP"
 
 
 def _code(text: str) -> str:

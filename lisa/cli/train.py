@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lisa.cli.common import bars, print_settings
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="print a report on the data and then the run's time and memory, one JSON object a line, and stop",
+        help="print a report on the data, what the run takes by its networks' sizes and, if the weights are on this "
+        "machine, its measured time and memory, one JSON object a line, and stop",
     )
 
 
@@ -78,10 +79,17 @@ def _print_estimate(settings: TrainSettings) -> None:
     _tell("loading libraries", 0, 1)
 
     from lisa.estimate import estimate
+    from lisa.footprint.of_run import footprint
+    from lisa.footprint.sketch import local_source
     from lisa.quiet import quiet_libraries
 
     quiet_libraries()
-    print(json.dumps({"estimate": asdict(estimate(settings, _tell))}), flush=True)
+    _tell("counting operations and memory", 0, 1)
+    print(json.dumps({"footprint": asdict(footprint(settings))}), flush=True)
+    source = local_source(settings.family, settings.source, settings.revision)
+    if source:
+        here = settings if source == settings.source else replace(settings, source=source, revision="")
+        print(json.dumps({"estimate": asdict(estimate(here, _tell))}), flush=True)
 
 
 def _tell(what: str, done: int, total: int) -> None:

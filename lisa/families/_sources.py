@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ _PIPELINE = "model_index.json"
 _BLIND = {"T2IAdapter": "T2I-Adapter", "MultiAdapter": "T2I-Adapter", "SparseControlNetModel": "SparseCtrl"}
 # What diffusers, transformers, huggingface_hub and safetensors raise for absent, foreign and damaged files.
 _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError)
+Maker = Callable[[Any, str, str, "torch.dtype | None"], Any]
+_maker: ContextVar[Maker | None] = ContextVar("maker", default=None)
 
 
 def refuse_blind(name: Any) -> None:
@@ -73,6 +76,12 @@ def cached_folder(source: str, revision: str = "") -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
+def weights_here(folder: Path) -> bool:
+    """Tell whether every network in a pipeline's folder has its weights as safetensors, not only its config."""
+    networks = [path.parent for path in folder.glob("*/config.json")]
+    return bool(networks) and all(any(part.glob("*.safetensors")) for part in networks)
+
+
 def is_folder(source: str, revision: str = "") -> bool:
     """Tell whether a source is a folder rather than a hub id.
 
@@ -95,6 +104,16 @@ def is_folder(source: str, revision: str = "") -> bool:
     return False
 
 
+@contextlib.contextmanager
+def parts_made_by(make: Maker) -> Iterator[None]:
+    """Inside the context load_part() loads nothing but returns ``make(cls, source, part, dtype)``."""
+    token = _maker.set(make)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
+
+
 def load_part(cls: Any, source: str, revision: str, part: str = "", dtype: torch.dtype | None = None) -> Any:
     """Load one part with its class's from_pretrained; weights only as safetensors, and complete.
 
@@ -111,6 +130,9 @@ def load_part(cls: Any, source: str, revision: str, part: str = "", dtype: torch
     Raises:
         LisaError: If it is missing, damaged or incomplete.
     """
+    make = _maker.get()
+    if make is not None:
+        return make(cls, source, part, dtype)
     local = is_folder(source, revision)
     place = f"{source}/{part}" if part else source
     if local and not Path(place).is_dir():

@@ -18,7 +18,7 @@ from app.tabs._train_plan import duration, plan_words
 from app.tabs.train import Train
 from lisa.data.check import DataReport
 from lisa.errors import LisaError
-from lisa.plan import Estimate, Plan
+from lisa.plan import Estimate, Footprint, Memory, Plan, StepCost
 from lisa.rundesk import RunDesk
 from lisa.settings import LisaSettings, TrainSettings
 from tests.app.fake_lab import FakeLab
@@ -29,6 +29,12 @@ REPORT = DataReport(
     resolution=128, looked_at=120, faulty_rows=11, faulty=(("a`[b](http://x).png", "cannot be read"),),
 )  # fmt: skip
 PICTURE = Image.new("RGB", (8, 8))
+FOOTPRINT = Footprint(
+    "owner/large", 11_901_408_320, 2_046_461_952, 5_730_832, 4_969_190_819, 300_000_000_000_000,
+    StepCost(70_000_000_000_000, 200_000_000_000_000, 274_000_000_000_000, 272_000_000_000_000),
+    Memory(64_000_000_000, 16_000_000_000, 32_000_000_000, 40_000_000_000, 152_000_000_000, 67_000_000_000),
+    "cuda:0", 100e12,
+)  # fmt: skip
 ESTIMATE = Estimate("cpu", 1_900_000, 0.5, 2.0, 1.0, 3725.0, 2_400_000_000, 30_000_000)
 
 
@@ -53,10 +59,28 @@ def test_a_plan_is_told_as_it_becomes_known():
     assert "smallest has 80 x 64" in words and "5 are smaller than the 128 pixels" in words
     assert "30 bring their own depth map. The annotator midas makes the depth maps of the others." in words
     assert "**11 faulty**" in words and "- `a'[b](http://x).png`: `cannot be read`" in words
-    words = plan_words("x", SETTINGS, Plan("", REPORT, ESTIMATE), beside="runs/first")
+    words = plan_words("x", SETTINGS, Plan("", REPORT, None, ESTIMATE), beside="runs/first")
     assert "**1 h 2 min**, at 0.5 s for each of 200 steps" in words and "while runs/first is trained" in words
     assert "2.4 GB of main memory" in words and "up to 30 MB" in words and "1.9 million parameters" in words
-    assert "GPU memory" in plan_words("x", SETTINGS, Plan("", None, replace(ESTIMATE, device="cuda:0")))
+    assert "GPU memory" in plan_words("x", SETTINGS, Plan("", None, None, replace(ESTIMATE, device="cuda:0")))
+
+
+def test_what_a_run_takes_is_told_without_its_weights():
+    words = plan_words("x", SETTINGS, Plan("", None, FOOTPRINT))
+    assert "as published for `owner/large`, which is not whole on this machine" in words
+    assert "main network 11,901 million" in words and "decoder 5.7e+06" not in words and "5.7 million" in words
+    assert "300 TFLOP for a step of all arms" in words and "takes 200 TFLOP" in words
+    assert "LISA adds 37 % when nothing is shared and 36 % when" in words and "as this run does." in words
+    assert "152.0 GB at the most, of which weights 64.0 GB, gradients 16.0 GB, optimizer 32.0 GB" in words
+    assert "**Time** was not measured" in words and "at least 3 s" in words and "100 TFLOP per second" in words
+
+
+def test_the_assumed_time_is_only_told_where_none_is_measured():
+    measured = plan_words("x", replace(SETTINGS, share=False, device="cpu"), Plan("", None, FOOTPRINT, ESTIMATE))
+    assert "was not measured" not in measured and "as this run does not." in measured and "** on the CPU" in measured
+    assert "was not measured" not in plan_words("x", SETTINGS, Plan("measuring steps", None, FOOTPRINT))
+    unknown = plan_words("x", SETTINGS, Plan("", None, replace(FOOTPRINT, published="", device="", matrix_speed=0.0)))
+    assert "neither the weights nor the device" in unknown and "by configs" in unknown
 
 
 def test_what_keeps_a_run_from_starting_is_told():
@@ -82,7 +106,7 @@ def test_the_command_comes_first_and_the_plan_follows(tab, monkeypatch):
     def plan(desk, settings):
         asked.append(settings)
         yield Plan("starting")
-        yield Plan("", REPORT, ESTIMATE)
+        yield Plan("", REPORT, FOOTPRINT, ESTIMATE)
 
     monkeypatch.setattr(RunDesk, "plan", plan)
     told = tab.plan("", "", "baseline", *[None] * len(tab.ui.knobs), **form(tab, data="photos", steps=7))
