@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lisa.attention import quick_attention
 from lisa.data.samples import TrainingData
 from lisa.errors import LisaError
 from lisa.families.base import Family
@@ -46,7 +47,8 @@ def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
         family = family_for(settings, accelerator)
         held_out = random_samples(family, min(settings.batch_size, settings.validation_samples))
         trainer = Trainer(settings, family, random_samples(family, settings.batch_size), held_out, accelerator)
-        return _measure(trainer, tell)
+        with quick_attention(device, trainer.data.latents.shape[-2:].numel()):  # as in lisa.job
+            return _measure(trainer, tell)
     except torch.OutOfMemoryError as error:
         raise LisaError(
             f"A batch of {settings.batch_size} samples does not fit into the memory of {device}: use a smaller batch "

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from lisa import fsdp
+from lisa.attention import quick_attention
 from lisa.checkpoint import (
     load_arm,
     load_tensors,
@@ -72,6 +73,8 @@ class Job:
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             trainer = self._prepare()
+            positions = trainer.data.latents.shape[-2:].numel()
+            stack.enter_context(quick_attention(self.accelerator.device, positions))
             yield from self._loop(trainer)
 
     def _own_folder(self, stack: contextlib.ExitStack) -> None:

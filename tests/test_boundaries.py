@@ -31,7 +31,7 @@ ROWS = (
         "zero_gpu",
         "strips",
     },
-    {"score", "noise", "tap", "decoder", "fingerprint", "pixels", "fsdp"},
+    {"score", "noise", "attention", "tap", "decoder", "fingerprint", "pixels", "fsdp"},
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "metrics"},
     {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}

@@ -10,9 +10,9 @@ import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from lisa.attention import quick_attention
 from lisa.errors import LisaError
 from lisa.noise import from_scheduler
 from lisa.pretrain.architecture import new_flow_scheduler, new_transformer, projecting
@@ -42,9 +42,6 @@ class FlowStage(Stage):
         self.path = from_scheduler(self.pipe.scheduler)
         self.captions = pool.captions
         self.latents = pool_latents(self.vae, pool, self.folder, self.accelerator.device)
-        # Over so few tokens torch's fused attention takes longer on a CPU, backwards above all.
-        on_cpu = self.accelerator.device.type == "cpu"
-        self.kernels = [SDPBackend.MATH] if on_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
     def run_stage(self) -> Iterator[PretrainStep]:
         """Train; see ``Stage.run``."""
@@ -58,7 +55,7 @@ class FlowStage(Stage):
         drop = torch.rand(len(index), generator=generator) < self.settings.caption_dropout
         states, pooled = self._text(["" if gone else self.captions[i] for i, gone in zip(index, drop, strict=True)])
         x_t, target = self.path.add_noise(x0, noise, t).to(device), self.path.target(x0, noise, t).to(device)
-        with sdpa_kernel(self.kernels):
+        with quick_attention(device, x_t[0, 0].numel()):
             output = self.together["transformer"](x_t, states, pooled, t.to(device)).sample
         return functional.mse_loss(output.float(), target), {}
 

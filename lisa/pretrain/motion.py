@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffPipeline, DPMSolverMultistepScheduler, UNet2DConditionModel, UNetMotionModel
+from diffusers import (
+    AnimateDiffPipeline,
+    DPMSolverMultistepScheduler,
+    MotionAdapter,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,7 +93,10 @@ class MotionStage(Stage):
 
 def save_adapter(unet: UNetMotionModel, folder: Path) -> None:
     """Write the motion modules as diffusers does, float16, in shards of at most 9 MB."""
-    unet.half().save_motion_modules(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
+    with tempfile.TemporaryDirectory() as whole:
+        unet.save_motion_modules(whole, safe_serialization=True)  # in float32, whatever the UNet is in
+        adapter = MotionAdapter.from_pretrained(whole, use_safetensors=True)
+    adapter.half().save_pretrained(folder, safe_serialization=True, max_shard_size=SHARD_SIZE)
 
 
 @torch.no_grad()

@@ -1,0 +1,27 @@
+"""Which of torch's attention kernels is the fast one."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_FEW_TOKENS = 1024
+
+
+def quick_attention(device: torch.device, tokens: int) -> contextlib.AbstractContextManager[None]:
+    """Choose the kernel for training.
+
+    Over few tokens torch's fused attention takes longer on a CPU, backwards above all: without it a training step of
+    the embedded networks takes a fifth to a third less. Over many it saves the memory of all pairs of tokens.
+
+    Args:
+        device: That attention runs on.
+        tokens: Positions of a sample, at most.
+
+    Returns:
+        A context in which attention is not fused if that is quicker.
+    """
+    quick = device.type == "cpu" and tokens <= _FEW_TOKENS
+    return sdpa_kernel(SDPBackend.MATH) if quick else contextlib.nullcontext()
