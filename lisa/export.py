@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,7 +32,9 @@ def export_run(source: Path, target: Path, steps: tuple[int, ...] = ()) -> None:
     if target.exists():
         raise LisaError(f"{target} already exists: choose another folder.")
     copy = RunFolder.create(target, run.settings())
-    for name in ("events.jsonl", "evaluation.json", ORIGIN):
+    for row in run.events():
+        copy.append_event({name: _short(value) for name, value in row.items()})
+    for name in ("evaluation.json", ORIGIN):
         if (source / name).exists():
             shutil.copy2(source / name, target / name)
     for step in steps or run.checkpoints():
@@ -41,6 +44,11 @@ def export_run(source: Path, target: Path, steps: tuple[int, ...] = ()) -> None:
                 p for p in folder.rglob("*") if p.is_file() and p.name not in (_NEEDED_TO_TRAIN_ON, "manifest.json")
             ):
                 _copy_file(path, out / path.relative_to(folder))
+
+
+def _short(value: Any) -> Any:
+    """A figure with six digits, which is all that curves show of it, in less than half the bytes."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _copy_file(source: Path, target: Path) -> None:
