@@ -31,7 +31,8 @@ def _missing(source: str, revision: str) -> str:
 
 
 def _missing_embedded(source: str, revision: str) -> str:
-    return _missing(source, revision) or ("" if _ADAPTER.is_dir() else f"There is no folder {_ADAPTER}.")
+    here = _ADAPTER.is_dir() or (Path(source) / _ADAPTER.name).is_dir()
+    return _missing(source, revision) or ("" if here else f"There is no folder {_ADAPTER}.")
 
 
 def _check_side(spec: FamilySpec, source: str, revision: str, folder: Path) -> None:
