@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from lisa.families.base import Family
@@ -35,7 +34,7 @@ def run_batch(family: Family, arms: Sequence[Arm], batch: Batch, share: bool) ->
         free = prior(family, batch)
         for arm in arms:
             loss = arm_loss(family, arm.side, arm.decoders, batch, arm.lisa, arm.lisa.weight, free)
-            torch.autograd.backward(loss.total)  # loss.backward() would suspend function modes when it recomputes
+            loss.total.backward()
 
 
 def decoding_flops(family: Family, arm: Arm, batch: Batch) -> int:
@@ -47,7 +46,7 @@ def decoding_flops(family: Family, arm: Arm, batch: Batch) -> int:
         for name, decoder in arm.decoders.items():
             feature = features[name].detach().requires_grad_(arm.lisa.weight > 0)
             times = batch.timesteps.repeat_interleave(len(feature) // len(batch.timesteps))
-            torch.autograd.backward(decoder(feature, times).float().square().mean())
+            decoder(feature, times).float().square().mean().backward()
     return ledger.flops
 
 
@@ -122,20 +121,30 @@ def gpu_autocast(dtype: torch.dtype | None) -> Iterator[None]:
     if dtype is None:
         yield
     else:
-        with torch.autocast("cpu", dtype=dtype), _NormsInFloat():
+        with torch.autocast("cpu", dtype=dtype), _norms_in_float():
             yield
 
 
-class _NormsInFloat(TorchFunctionMode):
-    """Normalizes in float32, as autocast does on GPUs but not on CPUs."""
+@contextlib.contextmanager
+def _norms_in_float() -> Iterator[None]:
+    """Normalizes in float32, as autocast does on GPUs but not on CPUs; also where activations are computed again."""
+    before = {name: getattr(functional, name) for name in ("group_norm", "layer_norm")}
+    for name, norm in before.items():
+        setattr(functional, name, _in_float(norm))
+    try:
+        yield
+    finally:
+        for name, norm in before.items():
+            setattr(functional, name, norm)
 
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in (functional.group_norm, functional.layer_norm):
-            args = [value.float() if isinstance(value, Tensor) else value for value in args]
-            kwargs = {k: v.float() if isinstance(v, Tensor) else v for k, v in (kwargs or {}).items()}
-            with torch.autocast("cpu", enabled=False):
-                return function(*args, **kwargs)
-        return function(*args, **(kwargs or {}))
+
+def _in_float(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def wrapped(*args: Any, **kwargs: Any) -> Tensor:
+        args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
+        with torch.autocast("cpu", enabled=False):
+            return norm(*args, **kwargs)
+
+    return wrapped
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
