@@ -157,6 +157,12 @@ class TrainSettings:
     )
     source: str = option("", "Hub id or folder of the main network; empty takes the family's", label="Source")
     revision: str = option("", "Revision of the hub repository", expert=True, label="Revision")
+    start: str = option(
+        "",
+        "Folder or hub id of a side network that all arms start from; empty starts from a copy of the main network",
+        expert=True,
+        label="Start from",
+    )
     data: str = option(
         "scenes",
         "The built-in world (scenes), a folder or .zip of images, or a hub data set such as owner/name@revision",

@@ -47,7 +47,7 @@ class Arm:
         self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device, sharded: bool
     ) -> None:
         self.name = settings.name
-        self.side: nn.Module = family.new_side(training.seed).to(device).train()
+        self.side: nn.Module = _first_side(family, training).to(device).train()
         if training.gradient_checkpointing:
             self.side.enable_gradient_checkpointing()
         taps = {tap.name: tap for tap in family.taps(self.side)}
@@ -67,6 +67,13 @@ class Arm:
 
     def _decoder(self, tap: Tap, channels: int) -> ScoreDecoder:
         return ScoreDecoder(tap.channels, tap.stride, channels, self.lisa.width)
+
+
+def _first_side(family: Family, training: TrainSettings) -> nn.Module:
+    """The side network that all arms start from: one that was trained before, or a copy of the main network."""
+    if not training.start:
+        return family.new_side(training.seed)
+    return family.load_side(training.start, dtype=torch.float32).requires_grad_(True)
 
 
 class Trainer:

@@ -145,6 +145,18 @@ def test_the_learning_rate_warms_up_and_then_stays_or_falls_along_a_cosine():
     assert [falling.learning_rate(step) for step in (1, 2, 7, 12)] == pytest.approx([1e-3, 1e-3, 5e-4, 0])
 
 
+def test_all_arms_start_from_a_side_network_that_was_trained_before(tmp_path):
+    before = trainer("scenes-unet", arms="baseline")
+    list(before.steps())
+    save_arm(tmp_path / "side", before.arms[0].side, before.arms[0].decoders)
+    after = trainer("scenes-unet", start=str(tmp_path / "side"))
+    assert [torch.equal(weights(arm), weights(before.arms[0])) for arm in after.arms] == [True, True]
+    list(after.steps())
+    assert not any(torch.equal(weights(arm), weights(before.arms[0])) for arm in after.arms)
+    with pytest.raises(LisaError, match="nowhere"):
+        trainer("scenes-unet", start=str(tmp_path / "nowhere"))
+
+
 def test_an_unknown_tap_is_one_sentence():
     with pytest.raises(LisaError, match="tap of arm odd"):
         trainer("scenes-unet", arms="odd:weight=1:taps=down_99")

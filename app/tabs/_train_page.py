@@ -13,9 +13,9 @@ from lisa.settings import LisaSettings, TrainSettings
 
 SIMPLE = ("condition", "steps", "batch_size", "learning_rate", "samples", "seed")
 EXPERT = (
-    "family", "source", "accumulation", "warmup_steps", "rate_schedule", "clip_norm", "weight_decay", "precision",
-    "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every", "previews",
-    "device",
+    "family", "source", "start", "accumulation", "warmup_steps", "rate_schedule", "clip_norm", "weight_decay",
+    "precision", "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every",
+    "previews", "device",
 )  # fmt: skip
 KNOBS = ("weight", "schedule", "schedule_steps", "width", "distance", "timestep_weighting")
 UPLOAD = "A .zip on this computer can also be named by its path, and must where it is too large to upload."

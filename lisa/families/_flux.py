@@ -108,9 +108,11 @@ class FluxFamily(LatentFamily):
         nn.init.zeros_(side.controlnet_x_embedder.bias)
         return side.float().to(self.device).train()
 
-    def load_side(self, source: str | Path, revision: str = "") -> FluxControlNetModel:
+    def load_side(
+        self, source: str | Path, revision: str = "", dtype: torch.dtype | None = None
+    ) -> FluxControlNetModel:
         """Load a ControlNet; as Family.load_side."""
-        side = load_part(FluxControlNetModel, str(source), revision, dtype=self.dtype)
+        side = load_part(FluxControlNetModel, str(source), revision, dtype=dtype or self.dtype)
         check_common(side.config, self.main.config, COMMON, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 

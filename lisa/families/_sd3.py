@@ -115,9 +115,9 @@ class SD3Family(LatentFamily):
         copy_first(side, self.main, _COPIED, ("transformer_blocks",))
         return side.float().to(self.device).train()
 
-    def load_side(self, source: str | Path, revision: str = "") -> SD3ControlNetModel:
+    def load_side(self, source: str | Path, revision: str = "", dtype: torch.dtype | None = None) -> SD3ControlNetModel:
         """Load a ControlNet; as Family.load_side."""
-        side = load_part(SD3ControlNetModel, str(source), revision, dtype=self.dtype)
+        side = load_part(SD3ControlNetModel, str(source), revision, dtype=dtype or self.dtype)
         check_common(side.config, self.main.config, COMMON, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 

@@ -98,9 +98,9 @@ class SVDFamily(LatentFamily):
             keep_variance(side.controlnet_cond_embedding, torch.Generator().manual_seed(seed))
         return side.to(self.device).train()
 
-    def load_side(self, source: str | Path, revision: str = "") -> SVDControlNet:
+    def load_side(self, source: str | Path, revision: str = "", dtype: torch.dtype | None = None) -> SVDControlNet:
         """Load a side network; as Family.load_side."""
-        side = load_part(SVDControlNet, str(source), revision, dtype=self.dtype)
+        side = load_part(SVDControlNet, str(source), revision, dtype=dtype or self.dtype)
         check_fit(side.config, self.main.config, self.downscale, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 

@@ -91,9 +91,9 @@ class UNetFamily(LatentFamily):
             keep_variance(side.controlnet_cond_embedding, torch.Generator().manual_seed(seed))
         return side.to(self.device).train()
 
-    def load_side(self, source: str | Path, revision: str = "") -> ControlNetModel:
+    def load_side(self, source: str | Path, revision: str = "", dtype: torch.dtype | None = None) -> ControlNetModel:
         """Load a ControlNet; as Family.load_side."""
-        side = load_part(ControlNetModel, str(source), revision, dtype=self.dtype)
+        side = load_part(ControlNetModel, str(source), revision, dtype=dtype or self.dtype)
         check_fit(side.config, self._main_config(), self.downscale, str(source), self.name)
         return side.to(self.device).requires_grad_(False).eval()
 

@@ -220,15 +220,16 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def load_side(self, source: str | Path, revision: str = "") -> nn.Module:
-        """Load a side network for inference.
+    def load_side(self, source: str | Path, revision: str = "", dtype: torch.dtype | None = None) -> nn.Module:
+        """Load a side network.
 
         Args:
             source: Folder written by save_pretrained, or hub id.
             revision: Revision of a hub repository.
+            dtype: Of its weights; the main network's when None.
 
         Returns:
-            The side network, frozen, in the main network's dtype and on its device.
+            The side network, frozen and on the main network's device.
 
         Raises:
             LisaError: If it is missing, damaged or does not fit the main network.

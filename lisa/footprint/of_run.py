@@ -102,7 +102,9 @@ def footprint_of(settings: TrainSettings, folder: Path) -> Footprint:
 def _arms(settings: TrainSettings, family: Family) -> list[Arm]:
     if settings.gradient_checkpointing:
         family.main.enable_gradient_checkpointing()
-    return [Arm(arm, family, settings, family.device) for arm in parse_arms(settings.arms, family.spec.default_lisa)]
+    blank = replace(settings, start="")  # weights that it starts from have the same sizes
+    arms = parse_arms(settings.arms, family.spec.default_lisa)
+    return [Arm(arm, family, blank, family.device, sharded=False) for arm in arms]
 
 
 def _without_control(family: Family, batch: Batch) -> tuple[int, int]:
