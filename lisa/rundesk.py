@@ -59,9 +59,9 @@ class Evaluation:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Folders of all runs: those that came with the lab, its default family's first, then the user's own, by name."""
-    shipped = [path.parent for path in (root / "checkpoints").glob("*/*/settings.json")]
-    shipped.sort(key=lambda path: (path.parent.name != TrainSettings().family, path))
+    """Folders of all runs: those that came with the lab, default family and condition first, then the user's own."""
+    shipped, usual = [path.parent for path in (root / "checkpoints").glob("*/*/settings.json")], TrainSettings()
+    shipped.sort(key=lambda path: (path.parent.name != usual.family, path.name != usual.condition, path))
     return shipped + sorted(path.parent for path in (root / "runs").glob("*/settings.json"))
 
 

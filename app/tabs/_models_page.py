@@ -127,13 +127,14 @@ def best_arm(pair: PairView | None) -> str | None:
 
 
 def main_rows(views: tuple[MainView, ...]) -> list[list[str]]:
-    """The table of main networks."""
+    """The table of main networks that are here; of the others missing_words() tells why not."""
     return [
         [
-            view.title, view.place or "no", _shown_source(view), size_words(view.bytes) if view.bytes else "",
+            view.title, view.place, _shown_source(view), size_words(view.bytes),
             f"{view.parameters / 1e6:,.1f} M" if view.parameters else "",
         ]
         for view in views
+        if view.place
     ]  # fmt: skip
 
 

@@ -48,10 +48,7 @@ def tab(make, monkeypatch) -> Models:
 
 def test_networks_are_listed_with_where_they_come_from(tab):
     mains, missing, sides, none, choice, pack, push = tab.refresh("runs/trial")
-    assert mains == [
-        ["Scenes UNet", "folder", "scenes-unet", "43.0 MB", "10.7 M"],
-        ["Stable Diffusion 1.5", "no", "owner/sd15", "", ""],
-    ]
+    assert mains == [["Scenes UNet", "folder", "scenes-unet", "43.0 MB", "10.7 M"]]
     assert missing == "- **Stable Diffusion 1.5**: owner/sd15 is not on this machine."
     assert sides["visible"] and [row[4:] for row in sides["value"]] == [
         ["200, 4,000", "9.6 MB", "came with the lab"],

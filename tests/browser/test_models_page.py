@@ -55,7 +55,7 @@ def open_models(page, narrow=False):
         page.locator(".overflow-dropdown").get_by_role("button", name="Models").click()
     else:
         page.get_by_role("tab", name="Models").click()
-    page.locator("#main-table").get_by_text("Stable Diffusion 1.5").first.wait_for()
+    page.locator("#main-missing").get_by_text("Stable Diffusion 1.5").first.wait_for()
 
 
 def test_a_side_network_comes_in_as_a_zip_and_goes_out_as_one(page, desk, tmp_path):

@@ -37,7 +37,7 @@ def test_an_uploaded_zip_is_counted_and_its_plan_is_shown(page, pictures, monkey
     def plan(desk, settings):
         yield Plan("starting")
         report = check_data(settings.data, settings.condition, settings.samples, 128)
-        yield Plan("", report, Estimate("cpu", 2_000_000, 0.5, 1.0, 1.0, 125.0, 10**9, 10**6))
+        yield Plan("", report, estimate=Estimate("cpu", 2_000_000, 0.5, 1.0, 1.0, 125.0, 10**9, 10**6))
 
     monkeypatch.setattr(RunDesk, "plan", plan)
     page.get_by_role("tab", name="Train").click()
