@@ -1,4 +1,4 @@
-"""The embedded transformer's shape with random weights: no T5, and the times of rectified flow unshifted."""
+"""The embedded transformer's shape with random weights: no T5."""
 
 from __future__ import annotations
 
