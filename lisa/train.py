@@ -44,7 +44,12 @@ class Arm:
     """One side network, spread over the processes or not, with its score decoders and optimizer."""
 
     def __init__(
-        self, settings: ArmSettings, family: Family, training: TrainSettings, device: torch.device, sharded: bool
+        self,
+        settings: ArmSettings,
+        family: Family,
+        training: TrainSettings,
+        device: torch.device,
+        sharded: bool = False,
     ) -> None:
         self.name = settings.name
         self.side: nn.Module = _first_side(family, training).to(device).train()

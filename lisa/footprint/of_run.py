@@ -104,7 +104,7 @@ def _arms(settings: TrainSettings, family: Family) -> list[Arm]:
         family.main.enable_gradient_checkpointing()
     blank = replace(settings, start="")  # weights that it starts from have the same sizes
     arms = parse_arms(settings.arms, family.spec.default_lisa)
-    return [Arm(arm, family, blank, family.device, sharded=False) for arm in arms]
+    return [Arm(arm, family, blank, family.device) for arm in arms]
 
 
 def _without_control(family: Family, batch: Batch) -> tuple[int, int]:
