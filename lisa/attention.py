@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 _FEW_TOKENS = 1024
 
 
-def quick_attention(device: torch.device, tokens: int) -> contextlib.AbstractContextManager[None]:
+def quick_attention(device: torch.device, latents: torch.Tensor) -> contextlib.AbstractContextManager[None]:
     """Choose the kernel for training.
 
     Over few tokens torch's fused attention takes longer on a CPU, backwards above all: without it a training step of
@@ -18,10 +18,10 @@ def quick_attention(device: torch.device, tokens: int) -> contextlib.AbstractCon
 
     Args:
         device: That attention runs on.
-        tokens: Positions of a sample, at most.
+        latents: Of which each position is a token at most, (..., h, w).
 
     Returns:
         A context in which attention is not fused if that is quicker.
     """
-    quick = device.type == "cpu" and tokens <= _FEW_TOKENS
+    quick = device.type == "cpu" and latents.shape[-2:].numel() <= _FEW_TOKENS
     return sdpa_kernel(SDPBackend.MATH) if quick else contextlib.nullcontext()

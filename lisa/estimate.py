@@ -47,7 +47,7 @@ def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
         family = family_for(settings, accelerator)
         held_out = random_samples(family, min(settings.batch_size, settings.validation_samples))
         trainer = Trainer(settings, family, random_samples(family, settings.batch_size), held_out, accelerator)
-        with quick_attention(device, trainer.data.latents.shape[-2:].numel()):  # as in lisa.job
+        with quick_attention(device, trainer.data.latents):  # as in lisa.job
             return _measure(trainer, tell)
     except torch.OutOfMemoryError as error:
         raise LisaError(

@@ -73,8 +73,7 @@ class Job:
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             trainer = self._prepare()
-            positions = trainer.data.latents.shape[-2:].numel()
-            stack.enter_context(quick_attention(self.accelerator.device, positions))
+            stack.enter_context(quick_attention(self.accelerator.device, trainer.data.latents))
             yield from self._loop(trainer)
 
     def _own_folder(self, stack: contextlib.ExitStack) -> None:

@@ -55,7 +55,7 @@ class FlowStage(Stage):
         drop = torch.rand(len(index), generator=generator) < self.settings.caption_dropout
         states, pooled = self._text(["" if gone else self.captions[i] for i, gone in zip(index, drop, strict=True)])
         x_t, target = self.path.add_noise(x0, noise, t).to(device), self.path.target(x0, noise, t).to(device)
-        with quick_attention(device, x_t[0, 0].numel()):
+        with quick_attention(device, x_t):
             output = self.together["transformer"](x_t, states, pooled, t.to(device)).sample
         return functional.mse_loss(output.float(), target), {}
 
