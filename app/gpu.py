@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lisa.lab import Lab
+from lisa.report import tell_nobody
 from lisa.zero_gpu import on_zero_gpu
 
 # What uses networks, and for how many seconds at most the GPU is asked for.
@@ -36,6 +37,6 @@ def _picklable(call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
     def without_callbacks(*args: Any, **kwargs: Any) -> Any:
         plain = {name: value for name, value in kwargs.items() if not callable(value)}
-        return call(*(None if callable(arg) else arg for arg in args), **plain)
+        return call(*(tell_nobody if callable(arg) else arg for arg in args), **plain)
 
     return without_callbacks

@@ -17,14 +17,14 @@ from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.job import accelerator_for, family_for, preview_images
 from lisa.plan import Estimate
+from lisa.report import Report, tell_nobody
 from lisa.settings import TrainSettings
 from lisa.train import Trainer
 
 _STEPS = 4  # the first one, which also allocates and plans, is not counted
-Report = Callable[[str, int, int], None]
 
 
-def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
+def estimate(settings: TrainSettings, report: Report = tell_nobody) -> Estimate:
     """Measure a few optimizer steps, a validation and a preview of a run, with its networks on its device.
 
     Args:
@@ -37,18 +37,17 @@ def estimate(settings: TrainSettings, report: Report | None = None) -> Estimate:
     Raises:
         LisaError: if the family cannot be loaded or a batch does not fit into the memory of the device.
     """
-    tell = report or (lambda what, done, total: None)
     accelerator = accelerator_for(settings)
     device = accelerator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        tell("loading networks", 0, 1)
+        report("loading networks", 0, 1)
         family = family_for(settings, accelerator)
         held_out = random_samples(family, min(settings.batch_size, settings.validation_samples))
         trainer = Trainer(settings, family, random_samples(family, settings.batch_size), held_out, accelerator)
         with quick_attention(device, trainer.data.latents):  # as in lisa.job
-            return _measure(trainer, tell)
+            return _measure(trainer, report)
     except torch.OutOfMemoryError as error:
         raise LisaError(
             f"A batch of {settings.batch_size} samples does not fit into the memory of {device}: use a smaller batch "
@@ -67,13 +66,13 @@ def random_samples(family: Family, count: int) -> TrainingData:
     )  # fmt: skip
 
 
-def _measure(trainer: Trainer, tell: Report) -> Estimate:
+def _measure(trainer: Trainer, report: Report) -> Estimate:
     s, device = trainer.settings, trainer.accelerator.device
-    step = _step_seconds(trainer, tell)
-    tell("measuring a validation", 0, 1)
+    step = _step_seconds(trainer, report)
+    report("measuring a validation", 0, 1)
     batches = max(1, s.validation_samples // s.batch_size)
     validation = _seconds(trainer.validate) * batches
-    tell("measuring a preview", 0, 1)
+    report("measuring a preview", 0, 1)
     preview = _seconds(lambda: preview_images(trainer, 0))
     previews = min(s.previews, s.validation_samples) * times(s.steps, s.preview_every)
     validations = times(s.steps, s.validate_every) + (s.validate_every > 0)  # one more before the first step
@@ -89,12 +88,12 @@ def times(steps: int, every: int) -> int:
     return -(-steps // every) if every else 1
 
 
-def _step_seconds(trainer: Trainer, tell: Report) -> float:
+def _step_seconds(trainer: Trainer, report: Report) -> float:
     """The median of a few steps; their losses are read back, so the device is done when a step ends."""
     count = min(_STEPS, trainer.settings.steps)
     seconds = []
     for record in itertools.islice(trainer.steps(), count):
-        tell("measuring steps", record.step, count)
+        report("measuring steps", record.step, count)
         seconds.append(record.seconds)
     return statistics.median(seconds[1:] or seconds)
 

@@ -6,6 +6,7 @@ bootstrap over scenes.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,14 +33,15 @@ from lisa.generate import Control, initial_noise, sample
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
-from lisa.runs import EVALUATION_LOCK, RunFolder
+from lisa.report import Report, Ticks, noted, tell_nobody
+from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
 
 _BATCH = 32
 _BOOTSTRAP = 2000
 RESULTS = "evaluation.json"
-Report = Callable[[str, int, int], None]
+OnPass = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,25 @@ class Held:
     data: TrainingData
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What is the same for all checkpoints of a run."""
+
+    family: Family
+    held: Held
+    measure: Measure
+    judge: Judge
+    sampling_steps: int
+    on_pass: OnPass
+
+
 def evaluate(
     folder: Path,
     count: int,
     sampling_steps: int,
     steps: tuple[int, ...] = (),
     judge_folder: Path | None = None,
-    report: Report | None = None,
+    report: Report = tell_nobody,
 ) -> list[dict[str, Any]]:
     """Measure every arm of a run at every kept training step, and store the rows in ``evaluation.json``.
 
@@ -73,7 +87,7 @@ def evaluate(
         with a 95 % interval.
     """
     run = RunFolder.open(folder)
-    with run.lock(name=EVALUATION_LOCK):
+    with run.lock(name=EVALUATION_LOCK), noted(run.path / EVALUATION_NOTE, report) as report:
         return _evaluate(run, count, sampling_steps, steps, judge_folder, report)
 
 
@@ -83,26 +97,28 @@ def _evaluate(
     sampling_steps: int,
     steps: tuple[int, ...],
     judge_folder: Path | None,
-    report: Report | None,
+    report: Report,
 ) -> list[dict[str, Any]]:
     training = from_dict(TrainSettings, run.settings())
+    report("loading networks", 0, 1)
     family = load_family(
         training.family, training.source, training.revision, "cuda" if torch.cuda.is_available() else "cpu"
     )
     measure = measure_of(training.condition, training.data == "scenes")
     judge = load_judge(judge_folder) if measure.needs_scenes and judge_folder else Judge()
-    held = held_out(family, training.data, training.condition, count)
+    held = held_out(family, training.data, training.condition, count, report)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())
-    for number, step in enumerate(todo):
-        if report:
-            report("checkpoints measured", number, len(todo))
-        rows += _measure_step(run, step, family, held, measure, judge, sampling_steps)
+    arms = sum(len(_arms(run.verify_checkpoint(step))) for step in todo)
+    on_pass = Ticks("drawing and measuring", arms * passes(len(held.data), sampling_steps + 1), report)
+    task = _Task(family, held, measure, judge, sampling_steps, on_pass)
+    for step in todo:
+        rows += _measure_step(task, step, run.checkpoint_dir(step))
         _store(run.path, len(held.data), sampling_steps, rows)
     return rows
 
 
-def held_out(family: Family, data: str, condition: str, count: int) -> Held:
+def held_out(family: Family, data: str, condition: str, count: int, report: Report = tell_nobody) -> Held:
     """The first held-out samples of a run's data: scenes of the test split, or what a folder keeps back.
 
     Args:
@@ -110,33 +126,36 @@ def held_out(family: Family, data: str, condition: str, count: int) -> Held:
         data: "scenes", a folder, zip or hub data set, as in the run's settings.
         condition: that the run learned.
         count: how many at most.
+        report: called with (what is being done, done, in all).
     """
-    pool = condition_pool(condition, "test", count, frames=family.frames) if data == "scenes" else None
+    size, frames = family.resolution, family.frames
+    pool = condition_pool(condition, "test", count, report, frames) if data == "scenes" else None
     pictures = (
-        folder_pictures(resolve_data(data), condition, "test", count, family.resolution, family.frames)
+        folder_pictures(resolve_data(data), condition, "test", count, size, frames, report)
         if pool is None
-        else scene_pictures(pool, condition, family.resolution)
+        else scene_pictures(pool, condition, size, report)
     )
-    latents, maps = encode_images(family, pictures.images), pictures.conditions
-    if family.frames:  # fidelity is measured frame by frame
+    latents, maps = encode_images(family, pictures.images, report), pictures.conditions
+    if frames:  # fidelity is measured frame by frame
         maps, pool = maps.reshape(-1, *maps.shape[2:]), pool and pool.frames()
     return Held(Truth(maps, pool), training_data(family, pictures, latents))
 
 
-def _measure_step(
-    run: RunFolder, step: int, family: Family, held: Held, measure: Measure, judge: Judge, sampling_steps: int
-) -> list[dict[str, Any]]:
-    folder = run.verify_checkpoint(step)
-    arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
+def _arms(checkpoint: Path) -> list[str]:
+    return sorted(path.name for path in checkpoint.iterdir() if path.is_dir())
+
+
+def _measure_step(task: _Task, step: int, folder: Path) -> list[dict[str, Any]]:
+    family, held, arms = task.family, task.held, _arms(folder)
     per_scene: dict[str, dict[str, np.ndarray]] = {}
     for arm in arms:
         side = family.load_side(folder / arm)
-        images = generate_held_out(family, side, held, GenerateSettings(steps=sampling_steps))
+        images = generate_held_out(family, side, held, GenerateSettings(steps=task.sampling_steps), task.on_pass)
         per_scene[arm] = {
-            "loss": validation_losses(family, side, held),
-            "fidelity": per_clip(measure.values(images, held.truth, judge), family.frames),
+            "loss": validation_losses(family, side, held, task.on_pass),
+            "fidelity": per_clip(task.measure.values(images, held.truth, task.judge), family.frames),
         }
-    return [_row(step, arm, per_scene, arms[0], measure.name) for arm in arms]
+    return [_row(step, arm, per_scene, arms[0], task.measure.name) for arm in arms]
 
 
 def per_clip(values: np.ndarray, frames: int) -> np.ndarray:
@@ -168,7 +187,7 @@ def paired_difference(values: np.ndarray, reference: np.ndarray) -> tuple[float,
 
 
 @torch.no_grad()
-def validation_losses(family: Family, side: nn.Module, held: Held) -> np.ndarray:
+def validation_losses(family: Family, side: nn.Module, held: Held, on_pass: OnPass = lambda _: None) -> np.ndarray:
     """Per-scene loss of the family's own objective (N,), with fixed noise and timesteps spread over the range."""
     data, losses = held.data, []
     noise = torch.randn(data.latents.shape, generator=torch.Generator().manual_seed(0))
@@ -181,13 +200,21 @@ def validation_losses(family: Family, side: nn.Module, held: Held) -> np.ndarray
         text = data.text(family, data.captions[part], part)
         output = family.predict(x_t, tt, text, side, condition).value
         losses.append((output.float() - family.path.target(x0, n, tt)).square().flatten(1).mean(1).cpu())
+        on_pass(start)
     return torch.cat(losses).numpy()
 
 
-def generate_held_out(family: Family, side: nn.Module, held: Held, settings: GenerateSettings) -> np.ndarray:
+def passes(samples: int, per_batch: int) -> int:
+    """How often ``on_pass`` is called for so many samples, with so many passes for a batch of them."""
+    return math.ceil(samples / _BATCH) * per_batch
+
+
+def generate_held_out(
+    family: Family, side: nn.Module, held: Held, settings: GenerateSettings, on_pass: OnPass = lambda _: None
+) -> np.ndarray:
     """One image per held-out scene (N, H, W, 3) uint8; scene i has its own caption and the noise of seed + i.
 
-    Of clips all frames, (N F, H, W, 3).
+    Of clips all frames, (N F, H, W, 3). ``on_pass`` is called after every sampling step of a batch.
     """
     images: list[Image.Image] = []
     for start in range(0, len(held.data), _BATCH):
@@ -196,7 +223,7 @@ def generate_held_out(family: Family, side: nn.Module, held: Held, settings: Gen
             [initial_noise(family, settings.seed + i, family.resolution, family.resolution) for i in part]
         )
         control = Control(side, [_map(held, i, family.frames) for i in part], settings.strength)
-        drawn = sample(family, [control], [held.data.captions[i] for i in part], noise, settings)
+        drawn = sample(family, [control], [held.data.captions[i] for i in part], noise, settings, on_pass)
         images += [frame for clip in drawn for frame in clip] if family.frames else drawn
     return np.stack([np.asarray(image) for image in images])
 

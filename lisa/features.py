@@ -5,7 +5,7 @@ Every cell of the design is one row, and all arms see the same rows, so what dif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ from lisa.annotators.base import annotate, annotator_for
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.pixels import to_pixels
+from lisa.report import Report, tell_nobody
 from lisa.scenes.example import SceneExample, render_example
 from lisa.scenes.scene import split_seed
 from lisa.settings import FeatureSettings
 
 Array = np.ndarray
-Progress = Callable[[str, int, int], None]
 _BATCH = 32
 _GRID = 4
 _SMALL = 32
@@ -66,7 +66,7 @@ class Probe:
         return self.samples.reshape(len(self), -1)
 
 
-def build_probe(family: Family, condition: str, settings: FeatureSettings, progress: Progress | None = None) -> Probe:
+def build_probe(family: Family, condition: str, settings: FeatureSettings, report: Report = tell_nobody) -> Probe:
     """Render the scenes and lay out the design.
 
     Noise number k is the same for every scene, prompt and timestep. The noisy sample is the scene's own picture, as
@@ -76,14 +76,13 @@ def build_probe(family: Family, condition: str, settings: FeatureSettings, progr
         family: encodes the pictures.
         condition: condition name.
         settings: how many scenes, prompts, noises and timesteps.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
     """
     family.refuse_clips("Studies of features")
     examples, people = [], True if condition == "pose" else None
     for i in range(settings.scenes):
         examples.append(render_example(split_seed("test", i), size=family.resolution, people=people))
-        if progress:
-            progress("rendering scenes", i + 1, settings.scenes)
+        report("rendering scenes", i + 1, settings.scenes)
     times = time_grid(family, settings.timestep_values())
     design = np.stack(
         np.meshgrid(
@@ -154,7 +153,7 @@ def collect_features(
     probe: Probe,
     taps: Sequence[str],
     pooling: str = "mean",
-    progress: Progress | None = None,
+    report: Report = tell_nobody,
 ) -> dict[str, Array]:
     """Run a side network over the probe.
 
@@ -164,7 +163,7 @@ def collect_features(
         probe: from ``build_probe``.
         taps: names of the features.
         pooling: "mean" over positions, "grid" for a 4 x 4 grid of means, "flatten" for everything.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
 
     Returns:
         Tap name -> (N, D) float32.
@@ -185,8 +184,7 @@ def collect_features(
         )
         for tap in taps:
             parts[tap].append(_pooled(features[tap].float().cpu(), pooling).numpy())
-        if progress:
-            progress("collecting features", min(start + _BATCH, len(probe)), len(probe))
+        report("collecting features", min(start + _BATCH, len(probe)), len(probe))
     return {tap: np.concatenate(each) for tap, each in parts.items()}
 
 

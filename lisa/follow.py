@@ -27,7 +27,8 @@ from lisa.errors import LisaError
 from lisa.files import write_atomically
 from lisa.options import options, to_dict
 from lisa.origin import IMPORTED, read_origin
-from lisa.runs import EVALUATION_LOCK, RunFolder
+from lisa.report import Standing, read_note
+from lisa.runs import EVALUATION_LOCK, PREPARATION_NOTE, RunFolder
 from lisa.settings import TrainSettings
 from lisa.zero_gpu import refuse_training
 
@@ -50,6 +51,7 @@ class Progress:
         reason: why it failed or died, or where it was imported from, in a sentence.
         checkpoints: kept training steps.
         samples: steps with preview images.
+        doing: how far the data are prepared, while they are.
     """
 
     status: str
@@ -59,6 +61,7 @@ class Progress:
     reason: str
     checkpoints: tuple[int, ...]
     samples: tuple[int, ...]
+    doing: Standing | None = None
 
     @property
     def alive(self) -> bool:
@@ -164,6 +167,7 @@ def progress(run: RunFolder) -> Progress:
     return Progress(
         status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
         tuple(run.checkpoints()), sample_steps(run),
+        read_note(run.path / PREPARATION_NOTE) if status == "preparing" else None,
     )  # fmt: skip
 
 

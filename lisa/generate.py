@@ -68,7 +68,7 @@ def paired_images(
     sides: Mapping[str, nn.Module],
     condition: Image.Image,
     settings: GenerateSettings,
-    report: StepReport | None = None,
+    report: StepReport = lambda done, total: None,
     second: tuple[Mapping[str, nn.Module], Image.Image] | None = None,
     first_frame: Image.Image | None = None,
 ) -> Iterator[GeneratedImage]:
@@ -99,8 +99,7 @@ def paired_images(
                 controls.append(Control(second[0][arm], [second[1]], settings.second_strength))
 
             def on_step(step: int, base: int = done) -> None:
-                if report:
-                    report(base + step, total)
+                report(base + step, total)
 
             image = sample(family, controls, [settings.prompt], noise, settings, on_step, first_frame)[0]
             done += settings.steps

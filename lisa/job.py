@@ -33,12 +33,12 @@ from lisa.families.base import Family, load_family
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.processes import accelerator_for, first_decides
-from lisa.runs import RunFolder
+from lisa.report import Report, noted, tell_nobody
+from lisa.runs import PREPARATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
 from lisa.train import StepRecord, Trainer
 
-Report = Callable[[str, int, int], None]
 _OPTIMIZER_FILE = "optimizer.safetensors"
 
 
@@ -51,7 +51,7 @@ class Job:
         report: called with (what is being done, done, in all) while the data are prepared.
     """
 
-    def __init__(self, settings: TrainSettings, folder: Path, report: Report | None = None) -> None:
+    def __init__(self, settings: TrainSettings, folder: Path, report: Report = tell_nobody) -> None:
         self.settings, self.report = settings, report
         self.accelerator = accelerator_for(settings)
         self.run = first_decides(self.accelerator, lambda: _open_or_create(settings, folder))
@@ -72,8 +72,12 @@ class Job:
             first_decides(self.accelerator, lambda: self._own_folder(stack))
             stack.enter_context(_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
-            trainer = self._prepare()
-            stack.enter_context(quick_attention(self.accelerator.device, trainer.data.latents))
+            with self._noted() as report:
+                trainer = self._prepare(report)
+                stack.enter_context(quick_attention(self.accelerator.device, trainer.data.latents))
+                if trainer.step == 0:
+                    report("measuring the untrained networks", 0, 1)
+                    self._after_step(trainer)
             yield from self._loop(trainer)
 
     def _own_folder(self, stack: contextlib.ExitStack) -> None:
@@ -99,14 +103,21 @@ class Job:
             self._state("failed", reason=str(error) if isinstance(error, LisaError) else type(error).__name__)
             raise
 
-    def _prepare(self) -> Trainer:
+    def _noted(self) -> contextlib.AbstractContextManager[Report]:
+        """Where the reports of the preparation go: followers read what the writer noted."""
+        path = self.run.path / PREPARATION_NOTE
+        return noted(path, self.report) if self.writer else contextlib.nullcontext(self.report)
+
+    def _prepare(self, report: Report) -> Trainer:
         s = self.settings
         self._state("preparing")
+        report("loading networks", 0, 1)
         family = family_for(s, self.accelerator)
         # The first process of each computer fills the cache that the others then read.
         with self.accelerator.local_main_process_first():
-            data = load_data(family, s.data, s.condition, "train", s.samples, self.report)
-            validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, self.report)
+            data = load_data(family, s.data, s.condition, "train", s.samples, report)
+            validation = load_data(family, s.data, s.condition, "validation", s.validation_samples, report)
+        report("making side networks", 0, 1)
         if family.spec.drop_text_encoders:
             family.keep_text(["", *data.captions, *validation.captions])
         trainer = Trainer(s, family, data, validation, self.accelerator)
@@ -132,8 +143,6 @@ class Job:
         return steps[-1] if steps else 0
 
     def _loop(self, trainer: Trainer) -> Iterator[StepRecord]:
-        if trainer.step == 0:
-            self._after_step(trainer)
         self._state("running", trainer)
         for record in trainer.steps():
             self._log(record)

@@ -20,6 +20,7 @@ from lisa.files import read_json
 from lisa.memory import Memory
 from lisa.options import check, from_dict
 from lisa.pairs import PairView, find_pair, list_pairs
+from lisa.report import Report, tell_nobody
 from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
 from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from lisa.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Lab:
         self,
         settings: GenerateSettings,
         condition: Image.Image,
-        progress: Report | None = None,
+        report: Report = tell_nobody,
         second: Image.Image | None = None,
         first_frame: Image.Image | None = None,
     ) -> tuple[GeneratedImage, ...]:
@@ -207,7 +207,7 @@ class Lab:
         Args:
             settings: what to generate; an empty ``run`` takes the shipped pair for family and condition.
             condition: condition map of any size.
-            progress: called with (steps done, in all, what is being done).
+            report: called with (what is being done, steps done, in all).
             second: condition map of the second pair, if the settings name one.
             first_frame: what clips start from, for families that go on from a picture.
 
@@ -227,13 +227,12 @@ class Lab:
             source=origin.source, revision=origin.revision,
         )  # fmt: skip
         with self.memory.lock:
-            if progress:
-                progress(0, 1, "loading models")
+            report("loading models", 0, 1)
             family = self.memory.family(settings.family, settings.source, settings.revision)
             sides = self._sides(family, pair, settings.checkpoint, settings.arms)
             added = (self._sides(family, other, settings.second_checkpoint, settings.arms), second) if other else None
-            report = (lambda done, total: progress(done, total, "generating")) if progress else None
-            return tuple(paired_images(family, sides, condition, settings, report, added, first_frame))
+            steps = partial(report, "generating")
+            return tuple(paired_images(family, sides, condition, settings, steps, added, first_frame))
 
     def _second_pair(self, settings: GenerateSettings, second: Image.Image | None) -> PairView | None:
         if bool(settings.second_run) != (second is not None):
@@ -251,12 +250,12 @@ class Lab:
 
         threading.Thread(target=warm_up, daemon=True).start()
 
-    def features(self, settings: FeatureSettings, progress: Report | None = None) -> Study:
+    def features(self, settings: FeatureSettings, report: Report = tell_nobody) -> Study:
         """Collect, project and measure features of side networks; see ``lisa.study``.
 
         Args:
             settings: what to look at; an empty ``run`` takes the shipped pair for family and condition.
-            progress: called with (done, in all, what is being done).
+            report: called with (what is being done, done, in all).
 
         Raises:
             LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
@@ -268,7 +267,6 @@ class Lab:
         last = pair.step_named(settings.checkpoint)
         arms = pair.choose(settings.arms)
         run, training = RunFolder(self.root / pair.id), self._training(pair)
-        report = (lambda what, done, total: progress(done, total, what)) if progress else None
         with self.memory.lock:
             family = self._family_of(training)
             sides = {
@@ -280,13 +278,13 @@ class Lab:
             exact = replace(settings, run=pair.id, checkpoint=f"step-{last:06d}", taps="+".join(taps))
             return run_study(family, pair.condition, sides, taps, exact, report)
 
-    def scores(self, settings: FeatureSettings, scene: int, progress: Report | None = None) -> tuple[ScoreView, ...]:
+    def scores(self, settings: FeatureSettings, scene: int, report: Report = tell_nobody) -> tuple[ScoreView, ...]:
         """The likelihood score of one held-out scene at the settings' timesteps, and what each arm's decoders say.
 
         Args:
             settings: run, checkpoint, arms, taps, timesteps and seed.
             scene: number of the scene within the test split.
-            progress: called with (done, in all, what is being done) while a missing decoder is fitted.
+            report: called with (what is being done, done, in all) while a missing decoder is fitted.
 
         Raises:
             LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
@@ -296,7 +294,6 @@ class Lab:
         settings = check(settings)
         pair = find_pair(self.pairs(), settings)
         step, training = pair.step_named(settings.checkpoint), self._training(pair)
-        report = (lambda what, done, total: progress(done, total, what)) if progress else None
         with self.memory.lock:
             family = self._family_of(training)
             sample, readers = held_out_sample(family, pair.condition, scene), {}
@@ -308,12 +305,12 @@ class Lab:
                     readers[Reader(arm, tap, fitted)] = (side, decoder)
             return tuple(score_views(family, readers, sample, settings.timestep_values(), settings.seed))
 
-    def round_trips(self, settings: GenerateSettings, progress: Report | None = None) -> RoundTrips:
+    def round_trips(self, settings: GenerateSettings, report: Report = tell_nobody) -> RoundTrips:
         """Draw held-out scenes from their conditions and read those back; see ``lisa.roundtrip``.
 
         Args:
             settings: run, checkpoint, arms, sampling steps, guidance and strength; ``count`` is the number of scenes.
-            progress: called with (done, in all, what is being done).
+            report: called with (what is being done, done, in all).
 
         Raises:
             LisaError: if a name, checkpoint or value does not exist or is out of range.
@@ -322,7 +319,6 @@ class Lab:
 
         settings = check(settings)
         pair = find_pair(self.pairs(), settings)
-        report = (lambda what, done, total: progress(done, total, what)) if progress else None
         training = self._training(pair)
         with self.memory.lock:
             family = self._family_of(training)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,14 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from lisa.evaluate import generate_held_out, held_out
+from lisa.evaluate import generate_held_out, held_out, passes
 from lisa.families.base import Family
 from lisa.metrics.fidelity import measure_of
 from lisa.metrics.judge import Judge, load_judge
+from lisa.report import Report, Ticks, tell_nobody
 from lisa.settings import GenerateSettings
 
 Array = np.ndarray
-Progress = Callable[[str, int, int], None]
 _TOLERANCE = 1  # pixels by which an edge may lie beside its place, as in edge_f1
 _AGREE, _MISSING, _EXTRA = (235, 235, 235), (60, 130, 246), (240, 120, 40)
 
@@ -58,7 +58,7 @@ def round_trips(
     data: str,
     settings: GenerateSettings,
     judge_folder: Path,
-    report: Progress | None = None,
+    report: Report = tell_nobody,
 ) -> RoundTrips:
     """Draw the first held-out samples with every arm and read their condition back.
 
@@ -77,13 +77,12 @@ def round_trips(
     family.refuse_clips("Round trips")
     measure = measure_of(settings.condition, data == "scenes")
     judge = load_judge(judge_folder) if measure.needs_scenes else Judge()
-    held = held_out(family, data, settings.condition, settings.count)
+    held = held_out(family, data, settings.condition, settings.count, report)
     wanted = held.truth.conditions
     trips: dict[str, list[Trip]] = {}
-    for done, (arm, side) in enumerate(sides.items()):
-        if report:
-            report("drawing scenes", done, len(sides))
-        images = generate_held_out(family, side, held, settings)
+    on_pass = Ticks("drawing scenes", len(sides) * passes(len(held.data), settings.steps), report)
+    for arm, side in sides.items():
+        images = generate_held_out(family, side, held, settings, on_pass)
         read, values = (of(images, held.truth, judge) for of in (measure.read, measure.values))
         trips[arm] = [
             _trip(settings.condition, *each) for each in zip(images, read, wanted, values.tolist(), strict=True)

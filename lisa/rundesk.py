@@ -17,7 +17,8 @@ from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.options import check, from_dict
 from lisa.origin import IMPORTED, read_origin
-from lisa.runs import EVALUATION_LOCK, RunFolder
+from lisa.report import Standing, read_note
+from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
 from lisa.settings import TrainSettings, parse_arms
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ class Watch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of a run: rows by training step and arm, on how many scenes; ``word`` is the log's last."""
+    """What was measured of a run: rows by training step and arm, on how many scenes; ``word`` is the log's last.
+
+    ``doing`` says how far a running measurement is.
+    """
 
     rows: tuple[dict[str, Any], ...]
     scenes: int
     sampling_steps: int
     running: bool
     word: str
+    doing: Standing | None = None
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -227,8 +232,14 @@ class RunDesk:
         fresh = log.exists() and time.time() - log.stat().st_mtime < _STARTING
         running = folder.is_running(EVALUATION_LOCK) or (fresh and not stored.get("rows"))
         word = follow.last_words(log) if log.exists() and not stored.get("rows") else ""
+        doing = read_note(folder.path / EVALUATION_NOTE) if running else None
         return Evaluation(
-            tuple(stored.get("rows", ())), stored.get("scenes", 0), stored.get("sampling_steps", 0), running, word
+            tuple(stored.get("rows", ())),
+            stored.get("scenes", 0),
+            stored.get("sampling_steps", 0),
+            running,
+            word,
+            doing,
         )
 
     def sample_steps(self, run: str) -> tuple[int, ...]:

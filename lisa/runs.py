@@ -33,7 +33,8 @@ except ImportError:  # Windows has no flock: runs can be read there, not trained
 
 __all__ = ["RunFolder", "read_json", "write_atomically", "write_json"]
 
-EVALUATION_LOCK = "evaluation.lock"
+EVALUATION_LOCK, EVALUATION_NOTE = "evaluation.lock", "evaluation-note.json"
+PREPARATION_NOTE = "preparation-note.json"
 REQUESTS = ("stop", "save", "sample")
 """Stop saves and ends, save keeps a checkpoint, sample makes preview images."""
 _STEP_FOLDER = re.compile(r"step-(\d{6,})")

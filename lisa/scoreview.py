@@ -18,11 +18,11 @@ from lisa.errors import unknown_name
 from lisa.families.base import Family
 from lisa.features import condition_map, time_grid
 from lisa.pixels import to_pixels
+from lisa.report import Report, tell_nobody
 from lisa.scenes.example import render_example
 from lisa.scenes.scene import split_seed
 from lisa.score import likelihood_target
 
-Progress = Callable[[str, int, int], None]
 _PROBE_BATCH = 16
 _PROBE_SAMPLES = 256
 _PROBE_RATE = 1e-3
@@ -145,7 +145,7 @@ def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor
 
 
 def decoder_of(
-    family: Family, side: nn.Module, folder: Path, tap: str, condition: str, progress: Progress | None = None
+    family: Family, side: nn.Module, folder: Path, tap: str, condition: str, report: Report = tell_nobody
 ) -> tuple[ScoreDecoder, bool]:
     """The decoder that was trained with a side network, or, where there is none, one fitted to it now.
 
@@ -155,7 +155,7 @@ def decoder_of(
         folder: where it lies.
         tap: name of the feature.
         condition: that it reads; scenes with it are what a missing decoder is fitted to.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
 
     Returns:
         The decoder, and whether it was fitted now.
@@ -163,8 +163,8 @@ def decoder_of(
     path = folder / DECODER_FOLDER / tap
     if path.exists():
         return ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False), False
-    data = load_data(family, "scenes", condition, "train", _PROBE_SAMPLES, progress)
-    return fit_decoder(family, side, tap, data, progress=progress), True
+    data = load_data(family, "scenes", condition, "train", _PROBE_SAMPLES, report)
+    return fit_decoder(family, side, tap, data, report=report), True
 
 
 def fit_decoder(
@@ -174,7 +174,7 @@ def fit_decoder(
     data: TrainingData,
     steps: int = 300,
     seed: int = 0,
-    progress: Progress | None = None,
+    report: Report = tell_nobody,
 ) -> ScoreDecoder:
     """Fit a decoder to the frozen features of a side network that has none: a probe of what they hold.
 
@@ -185,7 +185,7 @@ def fit_decoder(
         data: samples to fit to.
         steps: of AdamW.
         seed: of weights, order, noise and timesteps.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
     """
     places = {each.name: each for each in family.taps(side)}
     if tap not in places:
@@ -201,8 +201,7 @@ def fit_decoder(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        if progress:
-            progress("fitting a decoder", step + 1, steps)
+        report("fitting a decoder", step + 1, steps)
     return decoder.eval().requires_grad_(False)
 
 

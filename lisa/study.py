@@ -17,10 +17,10 @@ from lisa.metrics import disentangle
 from lisa.metrics.resampling import Blocks, Figure
 from lisa.options import to_dict
 from lisa.projection import nearest, project
+from lisa.report import Report, tell_nobody
 from lisa.settings import FeatureSettings
 
 Array = np.ndarray
-Progress = Callable[[str, int, int], None]
 # Factors that a probe is asked for; the rest of the design are not properties of what is shown.
 _KNOWN = ("shape", "color", "size", "material", "pose", "time", "floor", "timestep", "prompt")
 
@@ -83,7 +83,7 @@ def run_study(
     sides: Mapping[tuple[int, str], Callable[[], nn.Module]],
     taps: tuple[str, ...],
     settings: FeatureSettings,
-    progress: Progress | None = None,
+    report: Report = tell_nobody,
 ) -> Study:
     """Collect, project and measure.
 
@@ -93,30 +93,28 @@ def run_study(
         sides: (training step, arm) -> what loads the side network.
         taps: names of the features.
         settings: already checked.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
     """
-    probe = build_probe(family, condition, settings, progress)
+    probe = build_probe(family, condition, settings, report)
     features: dict[tuple[int, str, str], Array] = {}
     for (step, arm), load in sides.items():
-        report = partial(_renamed, progress, f"features of {arm}, step {step}") if progress else None
-        collected = collect_features(family, load(), probe, taps, settings.pooling, report)
+        of_this = partial(_renamed, report, f"features of {arm}, step {step}")
+        collected = collect_features(family, load(), probe, taps, settings.pooling, of_this)
         features |= {(step, arm, tap): rows for tap, rows in collected.items()}
     points: dict[tuple[int, str, str], Array] = {}
     for i, tap in enumerate(taps):
-        if progress:
-            progress("projecting", i, len(taps))
+        report("projecting", i, len(taps))
         of_tap = {key: rows for key, rows in features.items() if key[2] == tap}
         points |= project(of_tap, settings.method, settings.dimensions, settings.seed)
     table: list[Row] = []
     for i, (key, rows) in enumerate(features.items()):
-        if progress:
-            progress("measuring", i, len(features))
+        report("measuring", i, len(features))
         table += [Row(*key, *line) for line in measure(rows, probe, settings.seed)]
     return Study(settings, probe, features, points, tuple(table))
 
 
-def _renamed(progress: Progress, name: str, _what: str, done: int, total: int) -> None:
-    progress(name, done, total)
+def _renamed(report: Report, name: str, _what: str, done: int, total: int) -> None:
+    report(name, done, total)
 
 
 def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str, Figure]]:

@@ -22,6 +22,7 @@ ROWS = (
         "registry",
         "settings",
         "runs",
+        "report",
         "recipes",
         "quiet",
         "glossary",

@@ -13,7 +13,8 @@ from lisa import follow
 from lisa.__main__ import build_parser
 from lisa.errors import LisaError
 from lisa.options import to_dict
-from lisa.runs import RunFolder
+from lisa.report import Standing, noted
+from lisa.runs import PREPARATION_NOTE, RunFolder
 from lisa.settings import TrainSettings, from_arguments
 
 
@@ -49,6 +50,11 @@ def test_long_curves_are_thinned_to_means():
 
 def test_status_is_what_the_folder_and_its_lock_say(run):
     assert follow.progress(run).status == "starting" and follow.progress(run).alive
+    with run.lock(), noted(run.path / PREPARATION_NOTE) as tell:
+        run.write_state({"status": "preparing", "time": time.time()})
+        tell("encoding images", 16, 64)
+        assert follow.progress(run).doing == Standing("encoding images", 16, 64)
+    assert follow.progress(run).doing is None
     run.write_state({"status": "running", "time": time.time()})
     with run.lock():
         assert follow.progress(run).status == "running"
@@ -101,6 +107,11 @@ def test_requests_are_taken_once_and_unknown_ones_refused(run):
 
 
 def test_a_running_folder_is_neither_started_nor_deleted(run, tmp_path):
+    with run.lock(), noted(run.path / PREPARATION_NOTE) as tell:
+        run.write_state({"status": "preparing", "time": time.time()})
+        tell("encoding images", 16, 64)
+        assert follow.progress(run).doing == Standing("encoding images", 16, 64)
+    assert follow.progress(run).doing is None
     run.write_state({"status": "running", "time": time.time()})
     with run.lock():
         with pytest.raises(LisaError, match="running already"):

@@ -14,8 +14,9 @@ from lisa.files import read_json
 from lisa.metrics.fidelity import MEASURES, Truth, find_joints, measure_of
 from lisa.metrics.judge import Judge, joint_targets
 from lisa.options import to_dict
+from lisa.report import read_note
 from lisa.roundtrip import error_map, round_trips
-from lisa.runs import RunFolder
+from lisa.runs import EVALUATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
 from tests import tiny
 
@@ -120,7 +121,11 @@ def test_a_run_is_measured_on_its_own_data(family, photographs, tmp_path, monkey
     with run.commit_checkpoint(3) as out:
         for arm in ("baseline", "lisa"):
             family.new_side(0).save_pretrained(out / arm)
-    rows = evaluate(folder, 512, 2)
+    told = []
+    rows = evaluate(folder, 512, 2, report=lambda *each: told.append((*each, read_note(folder / EVALUATION_NOTE))))
+    drawn = [each[1:3] for each in told if each[0] == "drawing and measuring"]
+    assert drawn == [(done, 6) for done in range(7)], "two sampling steps and a loss for each arm"
+    assert told[-1][-1].what == "drawing and measuring" and not (folder / EVALUATION_NOTE).exists()
     assert [(row["step"], row["arm"]) for row in rows] == [(3, "baseline"), (3, "lisa")]
     assert rows[1]["loss_difference"] == 0 and rows[1]["fidelity_interval"] == (0, 0)
     assert read_json(folder / "evaluation.json")["scenes"] == 2

@@ -15,8 +15,9 @@ from lisa import plan
 from lisa.errors import LisaError
 from lisa.files import write_json
 from lisa.options import to_dict
+from lisa.report import Standing, noted
 from lisa.rundesk import RunDesk
-from lisa.runs import RunFolder
+from lisa.runs import EVALUATION_NOTE, RunFolder
 from lisa.settings import TrainSettings
 from tests import tiny
 
@@ -56,6 +57,10 @@ def test_a_measurement_is_read_from_its_folder(desk, tmp_path):
     assert desk.evaluation("runs/first").word == "there is no judge"
     with run.lock(name="evaluation.lock"):
         assert desk.evaluation("runs/first").running and not run.is_running()
+        assert desk.evaluation("runs/first").doing is None
+        with noted(run.path / EVALUATION_NOTE) as tell:
+            tell("drawing and measuring", 0, 8)
+            assert desk.evaluation("runs/first").doing == Standing("drawing and measuring", 0, 8)
     rows = [{"step": 2, "arm": "baseline", "loss": 0.5, "fidelity": 0.1}]
     write_json(run.path / "evaluation.json", {"scenes": 8, "sampling_steps": 2, "rows": rows})
     seen = desk.evaluation("runs/first")

@@ -19,6 +19,7 @@ from app.clips import picture_of
 from app.guard import guarded
 from app.tabs._compare_page import title_of
 from app.tabs._compare_second import given_map
+from app.waiting import part_of, reporter
 from lisa.errors import LisaError
 from lisa.options import check, options, parse_text
 from lisa.settings import SEED_LIMIT, GenerateSettings
@@ -132,9 +133,11 @@ class More:
         settings = self.compare.settings(condition, (left, right), form)
         variants = self._variants(settings, knob, values)
         images: dict[str, list[Any]] = {}
+        told = reporter(progress)
+        lengths = [each.steps * len(each.arm_names()) for _, each in variants]
         for number, (title, each) in enumerate(variants):
-            progress((number, len(variants)), desc=f"{knob} {title}", unit="values")
-            for image in self.lab.generate(each, condition, second=given_map(form, second)):
+            report = part_of(told, "drawing the grid", sum(lengths[:number]), sum(lengths))
+            for image in self.lab.generate(each, condition, report, given_map(form, second)):
                 images.setdefault(image.arm, []).append((image, title))
         shown = [
             (picture_of(image), title_of(arm) if title == arm else f"{title_of(arm)}, {title}")
@@ -185,6 +188,7 @@ class More:
         left: str,
         right: str,
         blind: Blind | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  (as above)
         **form: Any,
     ) -> tuple[Any, ...]:
         """Generate a pair from a new seed and show it in an order that is not told."""
@@ -192,7 +196,7 @@ class More:
             raise LisaError(f"Both sides are {left}: choose two different arms under Expert settings.")
         form["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.compare.settings(condition, (left, right), form)
-        drawn = self.lab.generate(settings, condition, second=given_map(form, second))
+        drawn = self.lab.generate(settings, condition, reporter(progress), given_map(form, second))
         images = {image.arm: picture_of(image) for image in drawn}
         order = (left, right) if secrets.randbelow(2) else (right, left)
         kept = blind.votes if blind else Counter()

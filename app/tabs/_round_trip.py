@@ -10,6 +10,7 @@ import gradio as gr
 from app import controls
 from app.guard import guarded
 from app.tabs._compare_page import title_of
+from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
 from lisa.options import from_dict
@@ -81,7 +82,7 @@ class RoundTripSection:
         controls.check_form(GenerateSettings, values)
         chosen = {"run": pair.id, "family": pair.family, "condition": pair.condition, "checkpoint": step or ""}
         settings = from_dict(GenerateSettings, {**values, **chosen, "arms": ",".join(pair.arms)})
-        seen = self.lab.round_trips(settings, lambda done, total, what: progress((done, total), desc=what))
+        seen = self.lab.round_trips(settings, reporter(progress))
         return summary(seen), gr.Gallery(pictures(seen), visible=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.waiting import duration
 from lisa.data.check import DataReport
 from lisa.plan import Estimate, Footprint, Plan
 from lisa.settings import TrainSettings
@@ -118,13 +119,6 @@ def estimate_words(estimate: Estimate, settings: TrainSettings) -> str:
         f"{_gigabytes(estimate.sample_bytes)} of main memory besides. A side network has "
         f"{estimate.parameters / 1e6:,.1f} million parameters."
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds, the two largest that are not zero."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _gigabytes(count: int) -> str:

@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from lisa.lab import Lab
 
-    report = bars()
-    study = Lab().features(settings, lambda done, total, what: report(what, done, total))
+    study = Lab().features(settings, bars())
     print("\n".join(markdown(study.table)))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -52,10 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         print_settings(settings)
         return
-    report = bars()
     second = _second(lab, arguments, settings)
     first = load_rgb(arguments.first_frame) if arguments.first_frame else None
-    images = lab.generate(settings, condition, lambda done, total, what: report(what, done, total), second, first)
+    images = lab.generate(settings, condition, bars(), second, first)
     arguments.out.mkdir(parents=True, exist_ok=True)
     condition.save(arguments.out / f"{settings.condition}.png")
     for image in images:

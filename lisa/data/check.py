@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from lisa.annotators.base import ANNOTATORS, annotator_for, availability
 from lisa.data.imagefolder import HELD_OUT, Row, read_rows, split_rows
 from lisa.data.source import resolve_data
 from lisa.errors import LisaError
+from lisa.report import Report, tell_nobody
 from lisa.scenes.example import SIZE
 from lisa.scenes.pool import EXACT, count_cached, people_for
 
@@ -18,7 +19,6 @@ LOOK = 2000
 _LOOK_SECONDS = 30.0  # photographs of 12 million pixels take 0.1 s each
 _NAMED = 10
 _USUAL = ("canny", "depth", "segmentation", "pose")
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def trainable_conditions() -> tuple[str, ...]:
 
 
 def check_data(
-    data: str, condition: str, samples: int, resolution: int, look: int = LOOK, report: Report | None = None
+    data: str, condition: str, samples: int, resolution: int, look: int = LOOK, report: Report = tell_nobody
 ) -> DataReport:
     """Count the rows of training data and open their first files.
 
@@ -130,7 +130,7 @@ def _maker(condition: str) -> tuple[str, str]:
         return "", str(error)
 
 
-def _look(counted: DataReport, rows: list[Row], report: Report | None) -> DataReport:
+def _look(counted: DataReport, rows: list[Row], report: Report) -> DataReport:
     """Open the files of rows, one after the other."""
     sizes: list[tuple[int, int]] = []
     faulty: list[tuple[str, str]] = []
@@ -138,7 +138,7 @@ def _look(counted: DataReport, rows: list[Row], report: Report | None) -> DataRe
     for row in rows:
         if time.monotonic() > end:
             break
-        if report and looked_at % 50 == 0:
+        if looked_at % 50 == 0:
             report("looking at pictures", looked_at, len(rows))
         looked_at += 1
         try:

@@ -7,8 +7,9 @@ means, computed once and kept in the cache folder under a fingerprint of the aut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lisa.annotators.base import annotate, annotator_for
 from lisa.checkpoint import kept_tensor
-from lisa.data.imagefolder import read_imagefolder
+from lisa.data.conditions import annotated
+from lisa.data.imagefolder import Row, read_imagefolder
 from lisa.data.source import resolve_data
 from lisa.errors import LisaError
 from lisa.families.base import Family
 from lisa.pixels import channels_first, to_pixels
+from lisa.report import Report, tell_nobody
 from lisa.scenes.motion import ClipPool, load_clips
 from lisa.scenes.pool import Pool, cache_folder, load_pool, people_for
 from lisa.strips import frames_of
 
-Progress = Callable[[str, int, int], None]
 _ENCODE_BATCH = 16
 
 
@@ -71,7 +72,7 @@ class Pictures:
 
 
 def load_data(
-    family: Family, data: str, condition: str, split: str, count: int, progress: Progress | None = None
+    family: Family, data: str, condition: str, split: str, count: int, report: Report = tell_nobody
 ) -> TrainingData:
     """Prepare the samples of one split.
 
@@ -81,17 +82,18 @@ def load_data(
         condition: condition name; an annotator makes the maps that the source does not have.
         split: "train", "validation" or "test"; a folder without splits keeps every tenth image for validation.
         count: how many samples at most.
-        progress: called with (what is being done, done, in all).
+        report: called with (what is being done, done, in all).
 
     Raises:
         LisaError: if the source holds no usable sample, or nothing can make the condition.
     """
+    size, frames = family.resolution, family.frames
     pictures = (
-        scene_pictures(condition_pool(condition, split, count, progress, family.frames), condition, family.resolution)
+        scene_pictures(condition_pool(condition, split, count, report, frames), condition, size, report)
         if data == "scenes"
-        else folder_pictures(resolve_data(data), condition, split, count, family.resolution, family.frames)
+        else folder_pictures(resolve_data(data), condition, split, count, size, frames, report)
     )
-    latents = _cached_latents(family, pictures.images, progress)
+    latents = _cached_latents(family, pictures.images, report)
     return training_data(family, pictures, latents)
 
 
@@ -107,27 +109,37 @@ def training_data(family: Family, pictures: Pictures, latents: Tensor) -> Traini
 
 
 def condition_pool(
-    condition: str, split: str, count: int, progress: Progress | None = None, frames: int = 0
+    condition: str, split: str, count: int, report: Report = tell_nobody, frames: int = 0
 ) -> Pool | ClipPool:
     """Rendered scenes that show a condition; moving ones where frames are asked for."""
-    report = (lambda done, total: progress("rendering scenes", done, total)) if progress else None
+    rendered = partial(report, "rendering scenes")
     if frames:
-        return load_clips(split, count, frames, people=people_for(condition), progress=report)
-    return load_pool(split, count, people=people_for(condition), progress=report)
+        return load_clips(split, count, frames, people=people_for(condition), progress=rendered)
+    return load_pool(split, count, people=people_for(condition), progress=rendered)
 
 
-def scene_pictures(pool: Pool | ClipPool, condition: str, size: int) -> Pictures:
+def scene_pictures(pool: Pool | ClipPool, condition: str, size: int, report: Report = tell_nobody) -> Pictures:
     """Scenes with their conditions: exact maps where the world has them, else an annotator's."""
     images = np.stack([_resized(image, size) for image in pool.images])
-    maps = [pool.condition(condition, i) for i in range(len(pool))]
-    conditions = [
-        _annotated(image, condition) if m is None else _resized(m, size, nearest=True)
-        for m, image in zip(maps, images, strict=True)
-    ]
-    return Pictures(images, np.stack(conditions), pool.captions, tuple(f"scene {seed}" for seed in pool.seeds))
+    exact = [pool.condition(condition, i) for i in range(len(pool))]
+    given = [None if each is None else _resized(each, size, nearest=True) for each in exact]
+    return Pictures(
+        images,
+        _completed(given, images, condition, report),
+        pool.captions,
+        tuple(f"scene {seed}" for seed in pool.seeds),
+    )
 
 
-def folder_pictures(folder: Path, condition: str, split: str, count: int, size: int, frames: int = 0) -> Pictures:
+def folder_pictures(
+    folder: Path,
+    condition: str,
+    split: str,
+    count: int,
+    size: int,
+    frames: int = 0,
+    report: Report = tell_nobody,
+) -> Pictures:
     """Images of a folder, cropped to their central square, with conditions from a column or from an annotator.
 
     A clip is a strip of its frames from left to right, and so is its condition; see ``lisa.strips.frames_of``.
@@ -135,22 +147,26 @@ def folder_pictures(folder: Path, condition: str, split: str, count: int, size: 
     rows = read_imagefolder(folder, split)[:count]
     if not rows:
         raise LisaError(f"{folder} holds no image for the split '{split}': add images or a metadata.jsonl.")
-    images = [_resized(_square(row.load_image(), frames), size) for row in rows]
-    conditions = []
-    for row, image in zip(rows, images, strict=True):
-        given = row.load_condition(condition)
-        conditions.append(
-            _annotated(image, condition) if given is None else _resized(_square(given, frames), size, nearest=True)
-        )
-    return Pictures(
-        np.stack(images), np.stack(conditions), tuple(row.caption for row in rows), tuple(row.name for row in rows)
-    )
+    images, given = [], []
+    for done, row in enumerate(rows, 1):
+        images.append(_resized(_square(row.load_image(), frames), size))
+        given.append(_given_map(row, condition, size, frames))
+        report("reading pictures", done, len(rows))
+    conditions = _completed(given, images, condition, report)
+    return Pictures(np.stack(images), conditions, tuple(row.caption for row in rows), tuple(row.name for row in rows))
 
 
-def _annotated(image: np.ndarray, condition: str) -> np.ndarray:
-    if image.ndim == 4:
-        return np.stack([_annotated(frame, condition) for frame in image])
-    return np.asarray(annotate(Image.fromarray(image), annotator_for(condition)))
+def _given_map(row: Row, condition: str, size: int, frames: int) -> np.ndarray | None:
+    picture = row.load_condition(condition)
+    return None if picture is None else _resized(_square(picture, frames), size, nearest=True)
+
+
+def _completed(
+    given: Sequence[np.ndarray | None], images: Sequence[np.ndarray], condition: str, report: Report
+) -> np.ndarray:
+    """The given maps, with an annotator's in place of those that are missing."""
+    made = iter(annotated([i for i, m in zip(images, given, strict=True) if m is None], condition, report))
+    return np.stack([next(made) if each is None else each for each in given])
 
 
 def _square(image: Image.Image, frames: int) -> np.ndarray:
@@ -170,19 +186,18 @@ def _resized(image: np.ndarray, size: int, nearest: bool = False) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), how))
 
 
-def _cached_latents(family: Family, images: np.ndarray, progress: Progress | None) -> Tensor:
+def _cached_latents(family: Family, images: np.ndarray, report: Report) -> Tensor:
     digest = hashlib.sha256(f"{family.fingerprint()} {images.shape}".encode())
     digest.update(np.ascontiguousarray(images))
     path = cache_folder() / "latents" / f"{digest.hexdigest()[:32]}.safetensors"
-    return kept_tensor(path, lambda: encode_images(family, images, progress))
+    return kept_tensor(path, lambda: encode_images(family, images, report))
 
 
-def encode_images(family: Family, images: np.ndarray, progress: Progress | None = None) -> Tensor:
+def encode_images(family: Family, images: np.ndarray, report: Report = tell_nobody) -> Tensor:
     """(N, H, W, 3) uint8 -> (N, C, h, w) float32 latents on the CPU; clips -> (N, C, F, h, w)."""
     parts = []
     for i in range(0, len(images), _ENCODE_BATCH):
         pixels = to_pixels(images[i : i + _ENCODE_BATCH])
         parts.append(family.encode_image(pixels).float().cpu().contiguous())
-        if progress:
-            progress("encoding images", min(i + _ENCODE_BATCH, len(images)), len(images))
+        report("encoding images", min(i + _ENCODE_BATCH, len(images)), len(images))
     return torch.cat(parts)

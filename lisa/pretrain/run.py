@@ -30,10 +30,10 @@ from lisa.pretrain.motion import MotionStage, clip_sheet, save_adapter
 from lisa.pretrain.stage import PretrainStep, Stage
 from lisa.pretrain.vae import VaeStage, encode_pool, reconstruction_psnr
 from lisa.recipes import PretrainSettings
+from lisa.report import Report
 from lisa.scenes.motion import ClipPool, load_clips
 from lisa.scenes.pool import Pool, load_pool
 
-Report = Callable[[str, int, int], None]
 _HELD_OUT = 512
 _LOG_EVERY = 10
 _CARD = "training.json"

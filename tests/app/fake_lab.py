@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter, PngImagePlugin
 from lisa.errors import LisaError
 from lisa.lab import Example, FamilyView, Lab, PairView, SceneView
 from lisa.options import from_dict, to_dict
+from lisa.report import tell_nobody
 from lisa.settings import GenerateSettings
 
 FAMILY = "scenes-unet"
@@ -84,16 +85,15 @@ class FakeLab(Lab):
     def warm_up(self) -> None:
         """Nothing is projected here."""
 
-    def generate(self, settings, condition, progress=None, second=None):
+    def generate(self, settings, condition, report=tell_nobody, second=None):
         self.asked.append((settings, condition))
         self.seconds.append(second)
         if self.failure:
             failure, self.failure = self.failure, None
             raise failure
         arms = settings.arm_names()
-        if progress:
-            progress(0, 1, "loading models")
-            progress(len(arms) * settings.steps, len(arms) * settings.steps, "generating")
+        report("loading models", 0, 1)
+        report("generating", len(arms) * settings.steps, len(arms) * settings.steps)
         return tuple(self._imagine(settings, condition, arm) for arm in arms)
 
     def _imagine(self, settings: GenerateSettings, condition: Image.Image, arm: str) -> FakeImage:

@@ -46,9 +46,9 @@ def test_calls_travel_without_their_callbacks(space):
     lab = gpu.lend_gpu(FakeLab())
     condition = lab.render_scene(1).maps["canny"]
     with pytest.raises((AttributeError, pickle.PicklingError)):
-        pickle.dumps(lambda done, total, what: None)
-    images = lab.generate(GenerateSettings(seed=3), condition, lambda done, total, what: None)
-    again = lab.generate(GenerateSettings(seed=3), condition, progress=lambda done, total, what: None)
+        pickle.dumps(lambda what, done, total: None)
+    images = lab.generate(GenerateSettings(seed=3), condition, lambda what, done, total: None)
+    again = lab.generate(GenerateSettings(seed=3), condition, report=lambda what, done, total: None)
     assert [image.seed for image in images] == [3, 3] == [image.seed for image in again]
     assert space == [("generate", gpu.SECONDS["generate"])] * 2
 
