@@ -70,10 +70,9 @@ def build(lab: Lab) -> gr.Blocks:
             gr.Markdown(NO_TRAINING)
         carried = gr.State(None)
         with gr.Tabs(elem_id="tabs") as tabs:
-            shared = Shared(page, tabs, carried)
             for module in find_tabs():
-                with gr.Tab(module.TITLE, id=module.__name__.rpartition(".")[2]):
-                    module.build(lab, shared)
+                with gr.Tab(module.TITLE, id=module.__name__.rpartition(".")[2]) as tab:
+                    module.build(lab, Shared(page, tabs, tab, carried))
         add_endpoints(lab)
     return page
 

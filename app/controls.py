@@ -139,6 +139,17 @@ def pair_choices(pairs: Iterable[PairView]) -> list[tuple[str, str]]:
     return [(f"{pair.title}, {pair.family}" if several else pair.title, pair.id) for pair in pairs]
 
 
+def relisted(choices: Sequence[tuple[str, str]], value: str | None) -> dict[str, Any]:
+    """Update a choice whose entries may have come or gone: it keeps its value, else takes the first, if any.
+
+    Args:
+        choices: title and value of each.
+        value: that was chosen.
+    """
+    known = [each for _, each in choices]
+    return gr.update(choices=choices, value=value if value in known else (known[0] if known else None))
+
+
 def step_choices(pair: PairView | None) -> list[tuple[str, str]]:
     """The training steps of a pair, last one first, with the names that checkpoints have."""
     steps = sorted(pair.steps, reverse=True) if pair else []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -40,9 +42,19 @@ class Shared:
     Attributes:
         page: the page, for what happens when it is opened.
         tabs: the row of tabs; their ids are the names of their modules.
+        tab: the one that is built.
         carried: state that holds a ``Carried`` or None; the Compare tab listens to its change.
     """
 
     page: gr.Blocks
     tabs: gr.Tabs
+    tab: gr.Tab
     carried: gr.State
+
+    def on_open(self, call: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> Any:
+        """Call something when the page is loaded and whenever the tab is opened: runs may have come or gone.
+
+        Returns:
+            The event.
+        """
+        return gr.on([self.page.load, self.tab.select], call, inputs, outputs, **options)

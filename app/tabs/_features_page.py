@@ -74,7 +74,7 @@ class FeaturesPage:
         steps = controls.step_choices(pair)
         with gr.Row(elem_classes="settings"):
             self._field("run", choices=controls.pair_choices(pairs), value=pair.id if pair else None, label="Pair",
-                        info="Condition and run of both networks.")  # fmt: skip
+                        info="Condition and run of both networks.", min_width=240)  # fmt: skip
             self._field(
                 "checkpoint",
                 choices=steps,

@@ -61,7 +61,7 @@ class ModelsPage:
         with gr.Row():
             self.family = controls.Choice(
                 controls.family_choices(families), value=families[0].name if families else None, label="Fits family",
-                info="Whose main network it was trained with.", min_width=140,
+                info="Whose main network it was trained with.", min_width=240,
             )  # fmt: skip
             self.condition = controls.Choice(
                 list(lab.training.conditions()), value="canny", label="Reads condition", allow_custom_value=True,

@@ -19,6 +19,7 @@ from app.shared import Carried, Shared
 from app.tabs._compare_more import More
 from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
 from app.tabs._compare_second import chosen, given_map
+from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
 from lisa.options import from_dict
@@ -62,10 +63,10 @@ class Compare:
     def _wire_choices(self, shared: Shared) -> None:
         family, run = self.ui.fields["family"], self.ui.fields["run"]
         of_pair = [self.ui.fields["checkpoint"], *self.ui.arms, self.ui.hint]
-        second = self.ui.second
-        shared.page.load(
-            guarded(self.refresh), [family, *second.outputs],
-            [family, run, *second.outputs, self.ui.families_note], **QUIET,
+        second, step = self.ui.second, self.ui.fields["checkpoint"]
+        shared.on_open(
+            guarded(self.refresh), [family, run, step, *second.outputs],
+            [family, run, step, *second.outputs, self.ui.families_note], **QUIET,
         )  # fmt: skip
         family.input(
             guarded(self.choose_family),
@@ -125,11 +126,7 @@ class Compare:
         arms = (left_arm, right_arm)
         settings = self.settings(condition, arms, values)
         pair = self._pair(values)
-
-        def report(done: int, total: int, what: str) -> None:
-            progress((done, total), desc=what, unit="steps")
-
-        images = self.lab.generate(settings, condition, report, given_map(values, second))
+        images = self.lab.generate(settings, condition, reporter(progress), given_map(values, second))
         results = {result.arm: result for result in images}
         frames = len(results[arms[0]].clip)
         shown = Shown(map_under(condition, frames), tuple(picture_of(results[arm]) for arm in arms), frames)
@@ -198,15 +195,20 @@ class Compare:
         pair = controls.find_pair(self.lab.pairs(), settings.second_run)
         return f", and {pair.condition} at strength {settings.second_strength:g}" if pair else ""
 
-    def refresh(self, family: str, second_run: str | None, second_step: str | None) -> tuple[Any, ...]:
-        """Look up families and pairs again: runs may have finished since the app was started."""
+    def refresh(
+        self, family: str, run: str | None, step: str | None, second_run: str | None, second_step: str | None
+    ) -> tuple[Any, ...]:
+        """Look up families, pairs and their training steps again; keep what is chosen."""
         families = self.lab.families()
         missing = [f"- {view.title}: {view.reason}" for view in families if not view.installed]
         note = "**Families that cannot be used here**\n\n" + "\n".join(missing) if missing else ""
         pairs = self.lab.pairs(family)
+        choice = controls.relisted(controls.pair_choices(pairs), run)
+        steps = controls.step_choices(controls.find_pair(pairs, choice["value"] or ""))
         return (
             gr.update(choices=controls.family_choices(families)),
-            gr.update(choices=controls.pair_choices(pairs)),
+            choice,
+            controls.relisted(steps, step),
             *chosen(pairs, second_run or "", second_step or ""),
             note,
         )

@@ -12,6 +12,7 @@ from app.guard import guarded
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._round_trip import RoundTripSection
+from app.waiting import standing_words
 from lisa.lab import Lab
 from lisa.options import Option, check_value
 from lisa.rundesk import Evaluation
@@ -49,7 +50,11 @@ class Evaluate:
         runs = self._runs()
         with gr.Row(elem_classes="settings"):
             self.run = controls.Choice(
-                runs, value=runs[0][1] if runs else None, label="Run", info="Only your own can be measured again."
+                runs,
+                value=runs[0][1] if runs else None,
+                label="Run",
+                info="Only your own can be measured again.",
+                min_width=240,
             )
             self.count = controls.Number(
                 value=64, minimum=2, maximum=4096, step=16, label="Scenes", info="512 tell more."
@@ -77,18 +82,16 @@ class Evaluate:
             concurrency_id="runs", concurrency_limit=1,
         )  # fmt: skip
         gr.on([self.run.change, self.timer.tick], guarded(self.look), [self.run], view, **FREE)
-        loaded = shared.page.load(guarded(self.refresh), [self.run], [self.run], **FREE)
-        loaded.success(guarded(self.look), [self.run], view, **FREE)
-        loaded.success(guarded(self.round_trip.choose), [self.run], [self.round_trip.step], **FREE)
+        opened = shared.on_open(guarded(self.refresh), [self.run], [self.run], **FREE)
+        opened.success(guarded(self.look), [self.run], view, **FREE)
+        opened.success(guarded(self.round_trip.choose), [self.run], [self.round_trip.step], **FREE)
 
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]
 
     def refresh(self, run: str | None) -> Any:
         """List the runs again; keep the one that is shown."""
-        runs = self._runs()
-        known = [value for _, value in runs]
-        return gr.update(choices=runs, value=run if run in known else (known[0] if known else None))
+        return controls.relisted(self._runs(), run)
 
     def measure(self, run: str, count: int, steps: int) -> Any:
         """Measure a run on held-out scenes in a process of its own."""
@@ -124,12 +127,9 @@ def _headers(seen: Evaluation) -> list[str]:
 
 def _status(seen: Evaluation, total: int) -> str:
     if seen.running:
-        done = (
-            f"{len(seen.rows)} of {max(total, len(seen.rows))} rows"
-            if seen.rows
-            else "its first checkpoint is being measured"
-        )
-        return f"**Measuring**: {done}."
+        doing = standing_words(seen.doing) if seen.doing else "starting"
+        rows = f"; {len(seen.rows)} of {max(total, len(seen.rows))} rows are in" if seen.rows else ""
+        return f"**Measuring**: {doing}{rows}."
     if not seen.rows:
         word = f" The last attempt said: {seen.word}" if seen.word else ""
         return f"This run has not been measured yet: press **Measure**.{word}"

@@ -15,6 +15,7 @@ from app.scatter import features_figure
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._features_page import FeaturesPage, peek_html
+from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab
 from lisa.options import Option, check_value, from_dict
@@ -68,13 +69,9 @@ class Features:
             api_name="scores", concurrency_id="gpu", concurrency_limit=1,
         )  # fmt: skip
         ui.fields["run"].input(guarded(self.choose_pair), [ui.fields["run"]], [ui.fields["checkpoint"]], **QUIET)
-        shared.page.load(guarded(self.refresh), None, [ui.fields["run"]], **QUIET)
-        shared.tabs.select(guarded(self.warm_up), None, None, **QUIET)
-
-    def warm_up(self, event: gr.SelectData) -> None:
-        """Prepare for the first look when the tab is opened."""
-        if event.value == TITLE:
-            self.lab.warm_up()
+        pair = [ui.fields["run"], ui.fields["checkpoint"]]
+        shared.on_open(guarded(self.refresh), pair, pair, **QUIET)
+        shared.tab.select(guarded(self.lab.warm_up), None, None, **QUIET)
 
     def look(
         self,
@@ -83,7 +80,7 @@ class Features:
     ) -> tuple[Any, ...]:
         """Collect, project and measure the features of a pair of side networks."""
         settings = self._settings(values)
-        study = self.lab.features(settings, lambda done, total, what: progress((done, total), desc=what))
+        study = self.lab.features(settings, reporter(progress))
         varying = [name for name, labels in study.probe.factors.items() if len(np.unique(labels)) > 1]
         taps = list(dict.fromkeys(tap for _, _, tap in study.points))
         steps = sorted({step for step, _, _ in study.points})
@@ -113,7 +110,7 @@ class Features:
         """Show the likelihood score of one scene, and what the decoders of a pair say of it."""
         settings = self._settings(values)
         check_value("Scene", scene, int, SCENE)
-        views = self.lab.scores(settings, scene, lambda done, total, what: progress((done, total), desc=what))
+        views = self.lab.scores(settings, scene, reporter(progress))
         readers = _reader_titles(views[0].ratio)
         ratios = [[view.timestep, *(f"{view.ratio[reader]:.3f}" for reader in readers)] for view in views]
         headers = ["Timestep", *(f"Alignment ratio of {title}" for title in readers.values())]
@@ -183,9 +180,11 @@ class Features:
         steps = controls.step_choices(controls.find_pair(self.lab.pairs(), run))
         return gr.update(choices=steps, value=steps[0][1] if steps else None)
 
-    def refresh(self) -> Any:
-        """Look up pairs again: runs may have finished since the app was started."""
-        return gr.update(choices=controls.pair_choices(self.lab.pairs()))
+    def refresh(self, run: str | None, step: str | None) -> tuple[Any, Any]:
+        """Look up pairs and their training steps again; keep what is chosen."""
+        pairs = self.lab.pairs()
+        choice = controls.relisted(controls.pair_choices(pairs), run)
+        return choice, controls.relisted(controls.step_choices(controls.find_pair(pairs, choice["value"] or "")), step)
 
     def _arms(self, study: Any) -> list[str]:
         return list(dict.fromkeys(arm for _, arm, _ in study.points))

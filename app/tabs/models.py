@@ -58,7 +58,7 @@ class Models:
         ui.push.click(
             guarded(self.push), [*share, ui.repository, ui.private], [ui.pushed], show_progress_on=[ui.pushed], **one
         )
-        shared.page.load(guarded(self.refresh), [ui.run], lists, **QUIET)
+        shared.on_open(guarded(self.refresh), [ui.run], lists, **QUIET)
         shared.page.load(guarded(self.reason), None, [ui.pushed], **QUIET)
 
     def take_zip(self, path: str | None) -> tuple[Any, ...]:
@@ -86,9 +86,7 @@ class Models:
         """List everything again; keep the run that is chosen."""
         desk, pairs = self.lab.models, self.lab.pairs()
         mains, sides = desk.installed(), side_rows(desk.sides())
-        known = [pair.id for pair in pairs]
-        chosen = run if run in known else (known[0] if known else None)
-        choice = gr.update(choices=controls.pair_choices(pairs), value=chosen)
+        choice = controls.relisted(controls.pair_choices(pairs), run)
         pack, push = gr.update(interactive=bool(pairs)), gr.update(interactive=bool(pairs) and not desk.why_no_push())
         table = gr.update(value=sides, visible=bool(sides))
         return main_rows(mains), missing_words(mains), table, "" if sides else NO_SIDES, choice, pack, push

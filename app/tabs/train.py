@@ -15,7 +15,8 @@ from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._train_page import KNOBS, NOTHING, TrainPage, usual_lisa
-from app.tabs._train_plan import counted_words, duration, plan_words
+from app.tabs._train_plan import counted_words, plan_words
+from app.waiting import duration, standing_words
 from lisa.errors import LisaError
 from lisa.lab import Lab
 from lisa.options import from_dict
@@ -86,6 +87,7 @@ class Train:
         shared.page.load(guarded(self.refresh), [ui.run], [ui.run], **FREE).success(
             guarded(self.look), watched, self._view(), **FREE
         )
+        shared.tab.select(guarded(self.relist), [ui.run], [ui.run], **FREE)
         for button, what in ((ui.stop, "stop"), (ui.save, "save"), (ui.sample, "sample")):
             button.click(guarded(self._asking(what)), [ui.run], None, **FREE)
         ui.resume.click(guarded(self.resume), [ui.run], None, **FREE).success(
@@ -161,10 +163,11 @@ class Train:
 
     def refresh(self, run: str | None) -> Any:
         """List the runs again, and watch the one that is being trained, else the same as before."""
-        runs = self._runs()
-        known = [value for _, value in runs]
-        watched = self.lab.training.active() or (run if run in known else "") or (known[0] if known else None)
-        return gr.update(choices=runs, value=watched)
+        return controls.relisted(self._runs(), self.lab.training.active() or run)
+
+    def relist(self, run: str | None) -> Any:
+        """List the runs again; keep the one that is watched."""
+        return controls.relisted(self._runs(), run)
 
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]
@@ -233,8 +236,12 @@ def _status(watch: Watch) -> str:
     p = watch.progress
     if p.status == "imported":
         return f"**This side network was not trained here.** {p.reason}"
+    if p.doing:
+        return f"**The run is preparing**: {standing_words(p.doing)}."
     words = f"**The run {WORDS[p.status]}**: step {p.step:,} of {p.steps:,}"
-    if p.seconds_per_step and p.alive:
+    if p.alive and p.step == p.steps:
+        words += "; the last validation, previews and checkpoint are being made"
+    elif p.alive and p.seconds_per_step:
         words += f", {1 / p.seconds_per_step:.1f} steps/s, {duration(p.remaining)} to go"
     if p.reason:
         words += f". {p.reason}"
@@ -268,7 +275,7 @@ def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:
         figures.append((curves, curves_figure(title, curves, smooth, log and name != "ratio", LEVELS.get(name))))
         if (kind, name) == ("train", "control"):
             paired, first = differences(curves), title_of(next(iter(curves), ""))
-            title = f"Training loss minus that of {first}: below 0 is better"
+            title = f"Minus {first}'s loss: below 0 is better"
             figures.append((paired, curves_figure(title, paired, smoothing, log=False, level=0)))
     return [gr.Plot(figure, visible=bool(curves)) for curves, figure in figures]
 

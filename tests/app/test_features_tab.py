@@ -26,8 +26,8 @@ class Studied:
 
 @pytest.fixture
 def tab(tmp_path) -> Features:
-    with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab():
-        return Features(FakeLab(root=tmp_path), Shared(page, tabs, gr.State()))
+    with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab() as opened:
+        return Features(FakeLab(root=tmp_path), Shared(page, tabs, opened, gr.State()))
 
 
 def test_a_fitted_probe_is_told():

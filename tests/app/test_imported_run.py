@@ -30,8 +30,8 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def draw(lab):
     def drawn(tab):
-        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab():
-            return tab(lab, Shared(page, tabs, gr.State()))
+        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab() as opened:
+            return tab(lab, Shared(page, tabs, opened, gr.State()))
 
     return drawn
 

@@ -33,8 +33,8 @@ def _no_token(monkeypatch):
 @pytest.fixture
 def make(tmp_path):
     def made(**options) -> Models:
-        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab():
-            return Models(FakeLab(root=tmp_path, **options), Shared(page, tabs, gr.State()))
+        with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab() as opened:
+            return Models(FakeLab(root=tmp_path, **options), Shared(page, tabs, opened, gr.State()))
 
     return made
 

@@ -14,7 +14,7 @@ import app.build
 from app.curves import differences
 from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
-from app.tabs._train_plan import duration, plan_words
+from app.tabs._train_plan import plan_words
 from app.tabs.train import Train
 from lisa.data.check import DataReport
 from lisa.errors import LisaError
@@ -41,8 +41,8 @@ ESTIMATE = Estimate("cpu", 1_900_000, 0.5, 2.0, 1.0, 3725.0, 2_400_000_000, 30_0
 @pytest.fixture
 def tab(tmp_path, monkeypatch) -> Train:
     monkeypatch.setenv("LISA_CACHE", str(tmp_path / "cache"))
-    with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab():
-        return Train(FakeLab(root=tmp_path), Shared(page, tabs, gr.State()))
+    with gr.Blocks() as page, gr.Tabs() as tabs, gr.Tab() as opened:
+        return Train(FakeLab(root=tmp_path), Shared(page, tabs, opened, gr.State()))
 
 
 def form(tab: Train, **values) -> dict:
@@ -93,11 +93,6 @@ def test_scenes_are_told_as_rendered():
     scenes = DataReport("scenes", "depth", 2048, 2048, 0, 2048, 2048, "", (128, 128), resolution=128, cached=256)
     words = plan_words("x", SETTINGS, Plan("", scenes))
     assert "2,048 scenes, rendered on demand; 256 of the world's are cached. 2,048 bring their own depth map." in words
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(3, "3 s"), (61.2, "1 min 1 s"), (7325, "2 h 2 min")])
-def test_durations(seconds, words):
-    assert duration(seconds) == words
 
 
 def test_the_command_comes_first_and_the_plan_follows(tab, monkeypatch):
