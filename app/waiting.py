@@ -47,6 +47,6 @@ def reporter(progress: gr.Progress) -> Report:
 
     def report(what: str, done: int, total: int) -> None:
         standing = countdown(what, done, total)
-        progress((done, total) if total > 1 else None, desc=f"{what}{time_left(standing)}")
+        progress((done, total), desc=f"{what}{time_left(standing)}")
 
     return report
