@@ -9,6 +9,13 @@ from lisa.errors import LisaError, unknown_name
 from lisa.options import check, option, options, parse_text
 
 ARM_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+SIDE_NAME = re.compile(rf"(?:(?P<run>[^:@,]+):)?(?P<arm>{ARM_NAME.pattern})(?:@(?P<step>step-\d{{6,}}))?")
+"""An arm, of a run of its own and at a training step of its own where these are named: runs/other:lisa@step-000200."""
+
+
+def file_word(name: str) -> str:
+    """The name of a side network as a word in the name of a file."""
+    return re.sub("[^a-z0-9_.-]+", "-", name)
 
 
 @dataclass(frozen=True)

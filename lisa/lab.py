@@ -6,7 +6,7 @@ Importing this module loads neither torch nor diffusers; they are loaded by the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
+from lisa.arms import SIDE_NAME
 from lisa.errors import LisaError
 from lisa.files import read_json
 from lisa.memory import Memory
 from lisa.options import check, from_dict
-from lisa.pairs import PairView, find_pair, list_pairs
+from lisa.pairs import PairView, find_pair, find_side, list_pairs
 from lisa.report import Report, tell_nobody
 from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
@@ -229,8 +230,8 @@ class Lab:
         with self.memory.lock:
             report("loading models", 0, 1)
             family = self.memory.family(settings.family, settings.source, settings.revision)
-            sides = self._sides(family, pair, settings.checkpoint, settings.arms)
-            added = (self._sides(family, other, settings.second_checkpoint, settings.arms), second) if other else None
+            sides = self._sides(family, pair, settings.checkpoint, settings.arm_names())
+            added = (self._added(family, other, settings), second) if other else None
             steps = partial(report, "generating")
             return tuple(paired_images(family, sides, condition, settings, steps, added, first_frame))
 
@@ -240,9 +241,19 @@ class Lab:
             raise LisaError(f"A second control takes a pair and a map, but {missing} is missing: give both or neither.")
         return find_pair(self.pairs(), replace(settings, run=settings.second_run)) if settings.second_run else None
 
-    def _sides(self, family: Family, pair: PairView, checkpoint: str, arms: str) -> dict[str, nn.Module]:
-        folder = RunFolder(self.root / pair.id).checkpoint_dir(pair.step_named(checkpoint))
-        return {arm: self.memory.side(family, folder / arm) for arm in pair.choose(arms)}
+    def _sides(self, family: Family, pair: PairView, checkpoint: str, names: Sequence[str]) -> dict[str, nn.Module]:
+        pairs, sides = self.pairs(), {}
+        for name in names:
+            found = find_side(pairs, pair, name, checkpoint)
+            folder = RunFolder(self.root / found.pair.id).checkpoint_dir(found.step)
+            sides[name] = self.memory.side(family, folder / found.arm)
+        return sides
+
+    def _added(self, family: Family, other: PairView, settings: GenerateSettings) -> dict[str, nn.Module]:
+        """The second control's side networks: to every arm is added the one of the same name."""
+        arms = {name: SIDE_NAME.fullmatch(name)["arm"] for name in settings.arm_names()}
+        sides = self._sides(family, other, settings.second_checkpoint, sorted(set(arms.values())))
+        return {name: sides[arm] for name, arm in arms.items()}
 
     def warm_up(self) -> None:
         """Load what features() projects with, in a thread: the first UMAP of a process takes long."""
@@ -322,7 +333,7 @@ class Lab:
         training = self._training(pair)
         with self.memory.lock:
             family = self._family_of(training)
-            sides = self._sides(family, pair, settings.checkpoint, settings.arms)
+            sides = self._sides(family, pair, settings.checkpoint, settings.arm_names())
             exact = replace(settings, condition=pair.condition)
             judge = self.root / "checkpoints" / "scenes-unet"
             return round_trips(family, sides, training.data, exact, judge, report)

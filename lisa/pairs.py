@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lisa.arms import SIDE_NAME
 from lisa.errors import LisaError
 from lisa.origin import IMPORTED, read_origin
 from lisa.rundesk import run_folders
@@ -52,6 +53,42 @@ class PairView:
             if arm not in self.arms:
                 raise LisaError(f"The pair {self.id} has no arm {arm[:40]!r}: choose of {', '.join(self.arms)}.")
         return wanted
+
+
+@dataclass(frozen=True)
+class SideView:
+    """One side network: an arm of a pair at a training step."""
+
+    pair: PairView
+    arm: str
+    step: int
+
+
+def find_side(pairs: Sequence[PairView], pair: PairView, name: str, checkpoint: str) -> SideView:
+    """The side network of a name such as "lisa", "lisa@step-000200" or "runs/other:lisa".
+
+    Args:
+        pairs: that may be named.
+        pair: whose arms need not be named by their run.
+        name: see ``lisa.arms.SIDE_NAME``.
+        checkpoint: training step of this pair's arms that name none; those of other pairs are taken at their last.
+
+    Raises:
+        LisaError: if there is no such run, arm or step, or the run has another family or condition than the pair.
+    """
+    named = SIDE_NAME.fullmatch(name)
+    if named is None:
+        raise LisaError(f"{name[:80]!r} names no side network: write an arm, such as lisa or runs/other:lisa.")
+    other = next((each for each in pairs if each.id == named["run"]), None) if named["run"] else pair
+    if other is None:
+        raise LisaError(f"{named['run'][:80]!r} is no run with a finished checkpoint: choose one from the list.")
+    if (other.family, other.condition) != (pair.family, pair.condition):
+        raise LisaError(
+            f"{other.id} reads {other.condition} for {other.family}, but {pair.id} reads {pair.condition} for "
+            f"{pair.family}: compare runs of one family and condition."
+        )
+    (arm,) = other.choose(named["arm"])
+    return SideView(other, arm, other.step_named(named["step"] or (checkpoint if other is pair else "")))
 
 
 def list_pairs(root: Path) -> list[PairView]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from lisa.arguments import add_arguments, from_arguments
-from lisa.arms import ARM_NAME, ArmSettings, LisaSettings, parse_arms
+from lisa.arms import SIDE_NAME, ArmSettings, LisaSettings, parse_arms
 from lisa.errors import LisaError
 from lisa.options import Option, check, from_dict, option, options, to_dict
 
@@ -194,7 +194,12 @@ class GenerateSettings:
 
     family: str = option("scenes-unet", "Family of main and side network", label="Family")
     condition: str = option("canny", "Kind of condition the side network reads", label="Condition")
-    arms: str = option("baseline,lisa", "Arms of the run to compare, joined by commas", label="Arms")
+    arms: str = option(
+        "baseline,lisa",
+        "Side networks to compare, joined by commas: arms of the run, or of another one and at other training steps, "
+        "such as runs/other:lisa@step-000200",
+        label="Arms",
+    )
     prompt: str = option("", "What the image should show", label="Prompt")
     negative_prompt: str = option("", "What the image should not show", expert=True, label="Negative prompt")
     seed: int = option(0, "Seed of the first image's noise", low=0, high=SEED_LIMIT, step=1, label="Seed")
@@ -294,18 +299,21 @@ class GenerateSettings:
         self.arm_names()
 
     def arm_names(self) -> tuple[str, ...]:
-        """List the arms to compare.
+        """List the side networks to compare, see ``lisa.arms.SIDE_NAME``.
 
         Returns:
             Their names in the order written.
 
         Raises:
-            LisaError: If a name comes twice or cannot be an arm's.
+            LisaError: If a name comes twice or cannot be a side network's.
         """
         names = tuple(name.strip() for name in self.arms.split(","))
         for name in names:
-            if not ARM_NAME.fullmatch(name) or names.count(name) > 1:
-                raise LisaError(f"arms is {self.arms[:80]!r}, but must be different names joined by commas.")
+            if not SIDE_NAME.fullmatch(name) or names.count(name) > 1:
+                raise LisaError(
+                    f"The arms are {self.arms[:80]!r}, but must be different names joined by commas, "
+                    "such as baseline,lisa or lisa,runs/other:lisa@step-000200."
+                )
         return names
 
 

@@ -77,6 +77,10 @@ def test_generate_gives_a_pair_that_its_own_settings_reproduce(lab, condition):
         ({"condition": "pose"}, "no side network for scenes-unet with the condition 'pose'"),
         ({"checkpoint": "step-000009"}, "no checkpoint 'step-000009'"),
         ({"arms": "baseline,best"}, "no arm 'best'"),
+        ({"arms": "baseline,runs/mine:lisa"}, "runs/mine reads depth for scenes-unet, but .*canny reads canny"),
+        ({"arms": "baseline,runs/elsewhere:lisa"}, "'runs/elsewhere' is no run with a finished checkpoint"),
+        ({"arms": "baseline,lisa@step-000009"}, "no checkpoint 'step-000009'"),
+        ({"arms": "baseline,lisa@first"}, "must be different names joined by commas"),
         ({"run": "runs/elsewhere"}, "no run with a finished checkpoint"),
         ({"run": "../../etc"}, "no run with a finished checkpoint"),
         ({"family": "sd15", "run": "runs/mine"}, "belongs to scenes-unet, not sd15"),
@@ -88,6 +92,23 @@ def test_generate_gives_a_pair_that_its_own_settings_reproduce(lab, condition):
 def test_wrong_requests_are_one_sentence(lab, condition, changes, message):
     with pytest.raises(LisaError, match=message):
         lab.generate(replace(SETTINGS, **changes), condition)
+
+
+def test_sides_come_from_other_runs_and_steps_and_their_settings_reproduce_them(lab, root, tmp_path, condition):
+    (tmp_path / "checkpoints").symlink_to(root / "checkpoints")
+    other = RunFolder.create(tmp_path / "runs" / "other", {"family": KIND, "condition": "canny"})
+    with other.commit_checkpoint(7) as folder:
+        tiny.open_control(tiny.family(KIND).new_side(0), seed=9).save_pretrained(folder / "lisa")
+    lab = Lab(tmp_path)
+    arms = ("lisa", "lisa@step-000001", "runs/other:lisa")
+    images = lab.generate(replace(SETTINGS, arms=",".join(arms)), condition)
+    assert tuple(image.arm for image in images) == arms
+    pixels = [np.asarray(image.image).tobytes() for image in images]
+    assert len(set(pixels)) == 3
+    earlier = lab.generate(replace(SETTINGS, arms="lisa", checkpoint="step-000001"), condition)
+    alone = lab.generate(replace(SETTINGS, arms="lisa", run="runs/other"), condition)
+    again = lab.generate(GenerateSettings(**images[2].settings), condition)
+    assert [np.asarray(one.image).tobytes() for (one,) in (earlier, alone, again)] == [*pixels[1:], pixels[2]]
 
 
 def test_a_second_pair_is_added_and_its_settings_reproduce_it(lab, condition):

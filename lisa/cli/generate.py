@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from lisa.annotators.images import load_rgb
+from lisa.arms import file_word
 from lisa.cli.common import bars, print_settings
 from lisa.errors import LisaError
 from lisa.options import check
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     condition.save(arguments.out / f"{settings.condition}.png")
     for image in images:
-        path = arguments.out / f"seed-{image.seed:06d}-{image.arm}.png"
+        path = arguments.out / f"seed-{image.seed:06d}-{file_word(image.arm)}.png"
         lab.save(image, path)
         print(path)
 
