@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lisa.data.samples import condition_pool, scene_pictures  # noqa: E402
-from lisa.evaluate import paired_difference  # noqa: E402
 from lisa.families.base import Family, load_family  # noqa: E402
 from lisa.generate import Control, initial_noise, sample  # noqa: E402
 from lisa.metrics.fidelity import Truth, measure_of  # noqa: E402
 from lisa.metrics.judge import load_judge  # noqa: E402
+from lisa.metrics.paired import paired_difference  # noqa: E402
 from lisa.pairs import list_pairs  # noqa: E402
 from lisa.quiet import quiet_libraries  # noqa: E402
 from lisa.scenes.pool import Pool  # noqa: E402
@@ -99,11 +99,10 @@ def report(task: Task, controls: tuple[str, ...], images: dict[str, np.ndarray])
     for name in CONDITIONS:
         measure = measure_of(name, True)
         values = {arm: measure.values(images[arm], Truth(task.maps[name], task.pool), judge) for arm in ARMS}
-        mean, (low, high) = paired_difference(values["lisa"], values["baseline"])
+        mean, interval = paired_difference(values["lisa"], values["baseline"])
         means = " | ".join(f"{np.nanmean(values[arm]):.3f}" for arm in ARMS)
-        print(
-            f"| {' + '.join(controls)} | {measure.name} | {means} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] |", flush=True
-        )
+        bounds = " [{:+.3f}, {:+.3f}]".format(*interval) if interval else ""
+        print(f"| {' + '.join(controls)} | {measure.name} | {means} | {mean:+.3f}{bounds} |", flush=True)
 
 
 def sheet(task: Task, images: dict[str, np.ndarray], rows: int = 4) -> Image.Image:

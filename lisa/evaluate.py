@@ -32,6 +32,7 @@ from lisa.files import read_json, write_json
 from lisa.generate import Control, initial_noise, sample
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
+from lisa.metrics.paired import paired_difference
 from lisa.options import from_dict
 from lisa.report import Report, Ticks, noted, tell_nobody
 from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
@@ -39,7 +40,6 @@ from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
 
 _BATCH = 32
-_BOOTSTRAP = 2000
 RESULTS = "evaluation.json"
 OnPass = Callable[[int], None]
 
@@ -84,7 +84,7 @@ def evaluate(
 
     Returns:
         Rows with step, arm, validation loss, fidelity, and for all arms but the first the paired difference to it
-        with a 95 % interval.
+        with a 95 % interval; see ``lisa.metrics.paired``.
     """
     run = RunFolder.open(folder)
     with run.lock(name=EVALUATION_LOCK), noted(run.path / EVALUATION_NOTE, report) as report:
@@ -174,16 +174,9 @@ def _row(
     for key, values in per_scene[arm].items():
         row[key] = float(np.nanmean(values))
         if arm != reference:
-            row[f"{key}_difference"], row[f"{key}_interval"] = paired_difference(values, per_scene[reference][key])
+            row[f"{key}_difference"], interval = paired_difference(values, per_scene[reference][key])
+            row |= {f"{key}_interval": interval} if interval else {}
     return row
-
-
-def paired_difference(values: np.ndarray, reference: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Mean of values - reference over scenes, with a 95 % bootstrap interval over scenes (fixed resamples)."""
-    difference = (values - reference)[~np.isnan(values - reference)]
-    draws = np.random.default_rng(0).integers(len(difference), size=(_BOOTSTRAP, len(difference)))
-    low, high = np.percentile(difference[draws].mean(1), (2.5, 97.5))
-    return float(difference.mean()), (float(low), float(high))
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from scipy.special import stdtrit
 
 from lisa.errors import LisaError
 from lisa.files import write_atomically
@@ -294,7 +295,7 @@ class Match:
     Attributes:
         level: that loss.
         step: where the arm's curve crosses it; None if it has not.
-        early: the first step at which the arm may be there (its loss less two standard errors); None if not yet.
+        early: the first step at which the arm may be there (its loss less the margin, 95 %); None if not yet.
         late: the first step at which it surely is; None if not yet.
         whole: steps that the other arm needed.
     """
@@ -309,8 +310,8 @@ class Match:
 def steps_to_match(run: RunFolder, reference: str, arm: str) -> Match | None:
     """How many steps an arm needed to reach the reference's last validation loss.
 
-    None before the reference has learnt anything. The curves are joined by straight lines. The standard error is that
-    of the paired difference between the arms.
+    None before the reference has learnt anything. The curves are joined by straight lines. The margin is that of the
+    paired difference between the arms: its standard error times Student's quantile.
     """
     seen = _columns(run)
     keys = [("validation", reference, "control"), ("validation", arm, "control")]
@@ -321,7 +322,9 @@ def steps_to_match(run: RunFolder, reference: str, arm: str) -> Match | None:
     if level >= theirs[0]:
         return None
     error = seen.get(("validation", arm, "difference_error"))
-    margin = 2 * np.array(error[1]) if error and len(error[1]) == len(own) else np.full(len(own), np.nan)
+    samples = seen.get(("validation", arm, "difference_samples"))
+    quantile = stdtrit(np.array(samples[1]) - 1, 0.975) if samples else 2.0  # older runs: 16 batches of 16, mostly
+    margin = quantile * np.array(error[1]) if error and len(error[1]) == len(own) else np.full(len(own), np.nan)
     crossings = [_crossing(own_steps, own + shift, level) for shift in (0.0, -margin, margin)]
     return Match(level, *crossings, int(steps[-1]))
 

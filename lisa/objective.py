@@ -50,6 +50,7 @@ class LossBreakdown:
         ratio: Alignment ratio: squared error of the decoded likelihood score divided by the score's power,
             mean over taps; 1 is nothing learnt.
         prior: Error of the prediction without control, which is the power of the likelihood score.
+        controls: control of each sample, (B,).
     """
 
     total: Tensor
@@ -57,10 +58,11 @@ class LossBreakdown:
     alignment: Tensor
     ratio: Tensor
     prior: Tensor
+    controls: Tensor
 
     def numbers(self) -> dict[str, float]:
-        """Read the five losses as floats, by name."""
-        return {field.name: getattr(self, field.name).item() for field in fields(self)}
+        """Read the five scalars as floats, by name."""
+        return {field.name: getattr(self, field.name).item() for field in fields(self) if field.name != "controls"}
 
 
 @torch.no_grad()
@@ -116,6 +118,7 @@ def arm_loss(
     # Plain training: the prediction under control regresses to the target.
     prediction = family.predict(x_t, t, batch.text, side, batch.condition, taps=tuple(decoders))
     control = _mse(prediction.value, target, path.weight(t))
+    controls = (prediction.value.detach().float() - target).square().flatten(1).mean(1) * path.weight(t)
 
     # The approximated likelihood score: what the condition must explain of the target.
     likelihood = likelihood_target(target, prior_value.float())
@@ -134,7 +137,7 @@ def arm_loss(
     # Subtracting its own value leaves only the probe's gradients: the total stays the plain loss.
     probe = weight * alignment if weight else alignment - alignment.detach()
     total = control + probe
-    return LossBreakdown(total, control.detach(), alignment.detach(), torch.stack(ratios).mean(), power)
+    return LossBreakdown(total, control.detach(), alignment.detach(), torch.stack(ratios).mean(), power, controls)
 
 
 def _decode(decoder: nn.Module, feature: Tensor, t: Tensor, like: Tensor) -> Tensor:

@@ -258,8 +258,11 @@ def _mean(parts: list[LossBreakdown]) -> dict[str, float]:
 
 
 def _difference(parts: list[LossBreakdown], first: list[LossBreakdown]) -> dict[str, float]:
-    """Paired difference of the control loss to the first arm, with its standard error over batches."""
-    if parts is first or len(parts) < 2:
+    """Paired difference of the control loss to the first arm, with its standard error over samples."""
+    if parts is first:
         return {}
-    gaps = [part.control.item() - other.control.item() for part, other in zip(parts, first, strict=True)]
-    return {"difference": float(np.mean(gaps)), "difference_error": float(np.std(gaps, ddof=1) / len(gaps) ** 0.5)}
+    gaps = torch.cat([part.controls - other.controls for part, other in zip(parts, first, strict=True)]).double()
+    if len(gaps) < 2:
+        return {}
+    error = gaps.std().item() / len(gaps) ** 0.5
+    return {"difference": gaps.mean().item(), "difference_error": error, "difference_samples": len(gaps)}

@@ -113,6 +113,18 @@ def test_arms_start_from_the_same_weights_and_validation_never_moves():
     assert first["lisa"]["ratio"] == pytest.approx(1.0)
 
 
+def test_the_error_of_a_difference_is_over_samples_whatever_the_batch_size():
+    errors = []
+    for size in (1, 2, 4):
+        t = trainer("scenes-unet", batch_size=size)
+        tiny.open_control(t.arms[1].side, seed=3)  # else both arms predict the same
+        losses = t.validate()["lisa"]
+        assert losses["difference_samples"] == 4
+        assert losses["difference"] == pytest.approx(losses["control"] - t.validate()["baseline"]["control"], rel=1e-4)
+        errors.append(losses["difference_error"])
+    assert errors[0] > 0 and errors == pytest.approx([errors[0]] * 3, rel=1e-3)
+
+
 def test_accumulation_equals_one_large_batch():
     """Two micro-batches give the gradient of their mean."""
     t = trainer("scenes-unet", arms="lisa", accumulation=2, clip_norm=0.0)

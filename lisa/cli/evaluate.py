@@ -57,5 +57,7 @@ def _line(row: dict) -> str:
 def _difference(row: dict, key: str, digits: int) -> str:
     if f"{key}_difference" not in row:
         return ""
+    if f"{key}_interval" not in row:
+        return f"{row[f'{key}_difference']:+.{digits}f}"
     low, high = row[f"{key}_interval"]
     return f"{row[f'{key}_difference']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"

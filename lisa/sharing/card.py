@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lisa.arms import ArmSettings, parse_arms
 from lisa.families.base import FAMILIES, FamilySpec
 from lisa.files import read_json
+from lisa.metrics.paired import difference_words
 from lisa.options import from_dict
 from lisa.origin import Origin, read_origin
 from lisa.runs import RunFolder
@@ -135,21 +134,14 @@ def _figures(run: RunFolder, step: int, arm: str) -> str:
     row = next((row for row in stored.get("rows", ()) if (row["step"], row["arm"]) == (step, arm)), None)
     if row is None:
         return "Nothing was measured: how well it follows its condition is not known."
-    first = min(each["arm"] for each in stored["rows"] if each["step"] == step)
+    first = next(each["arm"] for each in stored["rows"] if each["step"] == step and "loss_difference" not in each)
     lines = [f"| | value | difference to {first} |", "| --- | --- | --- |"]
     for title, key, digits in (("Validation loss", "loss", 5), (str(row.get("measure", "Fidelity")), "fidelity", 4)):
-        lines.append(f"| {_cell(title)} | {row[key]:.{digits}f} | {_difference(row, key, digits)} |")
+        lines.append(f"| {_cell(title)} | {row[key]:.{digits}f} | {difference_words(row, key, digits)} |")
     return (
         f"On {stored['scenes']:,} held-out samples with {stored['sampling_steps']} sampling steps; differences are "
         "paired, with 95 % bootstrap intervals.\n\n" + "\n".join(lines)
     )
-
-
-def _difference(row: Mapping[str, Any], key: str, digits: int) -> str:
-    if f"{key}_difference" not in row:
-        return ""
-    low, high = row[f"{key}_interval"]
-    return f"{row[f'{key}_difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def _cell(text: str) -> str:
