@@ -37,7 +37,7 @@ COLOURS = dict(  # noqa: C408  (reads like the call it is for)
     button_secondary_background_fill_hover_dark="*neutral_700",
     slider_color="*primary_600",
     slider_color_dark="*primary_500",
-    color_accent="*primary_600",
+    color_accent="*primary_700",
 )
 
 
