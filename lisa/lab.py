@@ -43,7 +43,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class FamilyView:
     """One kind of main network: whether it can be used here, its conditions with side networks, how LISA aligns.
 
-    ``frames`` is the length of the clips it makes, 0 for images.
+    ``frames`` is the length of the clips it makes, 0 for images; ``starts_from_picture`` tells whether these go on from
+    a first frame.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FamilyView:
     resolution: int
     lisa: LisaSettings = field(default_factory=LisaSettings)
     frames: int = 0
+    starts_from_picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Lab:
                     spec.resolution,
                     spec.default_lisa,
                     spec.frames,
+                    spec.starts_from_picture,
                 )
             )
         return tuple(sorted(views, key=lambda view: not view.installed))

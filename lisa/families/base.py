@@ -110,6 +110,7 @@ class FamilySpec:
         side: How a new side network differs from the family's usual one, by the name of the diffusers argument.
         drop_text_encoders: Whether training encodes all captions once and then frees the text encoders.
         frames: Frames of the clips it makes; 0 for images.
+        starts_from_picture: Whether its clips go on from a first frame.
         motion_adapter: Folder or hub id of the motion modules, for a source that has none of its own.
         scheduler: Options of the scheduler that differ from the source's.
         check_side: Checks, without the main network's weights, that a folder holds a side network that fits the main
@@ -134,6 +135,7 @@ class FamilySpec:
     side: Mapping[str, Any] = field(default_factory=dict)
     drop_text_encoders: bool = False
     frames: int = 0
+    starts_from_picture: bool = False
     motion_adapter: str = ""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     check_side: Callable[[FamilySpec, str, str, Path], None] | None = None

@@ -58,6 +58,7 @@ FAMILIES.add(
         # A square of as many pixels as the 1024 by 576 that it was trained on.
         resolution=768,
         frames=25,
+        starts_from_picture=True,
         load=_load,
         missing=_missing,
         check_side=_check_side,
