@@ -57,7 +57,7 @@ def test_control_changes_nothing_at_the_start(name):
 
 def test_the_table_says_whether_clips_start_from_a_picture(name):
     made, size = contract.family(name), contract.kind(name).PIXELS
-    assert FAMILIES.get(name).starts_from_picture == bool(made.encode_first_frame(torch.zeros(1, 3, size, size)))
+    assert made.spec.starts_from_picture == bool(made.encode_first_frame(torch.zeros(1, 3, size, size)))
 
 
 def test_control_acts_once_it_is_open(name):
