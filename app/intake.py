@@ -5,14 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, Self
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import FileData, ImageData
+from gradio.components.image_editor import EditorData
+from gradio.data_classes import FileData, GradioModel, ImageData
+from gradio.events import Dependency
 from PIL import Image, ImageColor
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
-from app.guard import plain_error
+from app.guard import guarded, plain_error
 from lisa.annotators.images import MAX_PIXELS, load_rgb
 from lisa.errors import LisaError
 
@@ -28,27 +31,94 @@ GREYS = (255, 204, 153, 102, 51, 0)
 PEN = 4  # radius in pixels of the canvas: a line of 2 pixels at 128 x 128
 
 
+NO_FILE = "This is no image file: upload a PNG, JPEG or WebP."
+
+
+class _Lenient(GradioModel):
+    """Takes what is no upload at all as an empty one, which is refused with a sentence where it is wanted."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _or_empty(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError:  # Gradio would answer a program without a word
+            return cls()
+
+
+class UploadData(_Lenient, ImageData):
+    """What arrives from a picture's field."""
+
+
+class DrawingData(_Lenient, EditorData):
+    """What arrives from a canvas."""
+
+
 class SafeImage(gr.Image):
     """gr.Image whose uploads are read by ``load_rgb``; Gradio's own reading clips and crashes."""
 
     is_template = True  # else the browser looks for a custom component of this name
+    data_model = UploadData
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | None:
-        """Read the upload as 8-bit RGB."""
-        if payload is None:
-            return None
-        if not payload.path:
-            raise plain_error("This is no image file: upload a PNG, JPEG or WebP.")
+        """Read the upload as 8-bit RGB, or fail with a sentence."""
         try:
-            return load_rgb(payload.path)
+            return _read_upload(payload)
         except LisaError as error:
             raise plain_error(error) from error
+
+
+class OptionalImage(gr.Image):
+    """A SafeImage for functions that may not want the picture: an unreadable one arrives as its LisaError."""
+
+    is_template = True
+    data_model = UploadData
+
+    def preprocess(self, payload: ImageData | None) -> Image.Image | LisaError | None:
+        """Read the upload as 8-bit RGB, or hand over why not."""
+        try:
+            return _read_upload(payload)
+        except LisaError as error:
+            return error
+
+
+def _read_upload(payload: ImageData | None) -> Image.Image | None:
+    if payload is None:
+        return None
+    if not payload.path:
+        raise LisaError(NO_FILE)
+    return load_rgb(payload.path)
+
+
+def refuse_unreadable(field: SafeImage | OptionalImage) -> Dependency:
+    """Refuse an unreadable file as soon as it is uploaded: one sentence, and the field is empty again.
+
+    Whatever listens to ``field.upload`` from then on is called only after a file that could be read, so that nobody
+    else tells of the same file.
+
+    Args:
+        field: the component, inside the page.
+
+    Returns:
+        The event of reading, for what else shall happen on its failure.
+    """
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    read = field.upload(guarded(_require_picture), [field], None, **quiet)
+    read.failure(lambda: None, None, [field], **quiet)
+    field.upload = read.success
+    return read
+
+
+def _require_picture(picture: Image.Image | LisaError | None) -> None:
+    if isinstance(picture, LisaError):
+        raise picture
 
 
 class Canvas(gr.ImageEditor):
     """A sheet of white paper with a black pen; its value is read by ``read_drawing``."""
 
     is_template = True
+    data_model = DrawingData
 
     def convert_and_format_image(self, file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:  # noqa: ARG002
         """Read one layer, but only after its header promised a sensible size."""
@@ -135,34 +205,33 @@ def pens(image: Image.Image) -> tuple[str, ...]:
     return tuple("#" + bytes(color).hex() for color in most)
 
 
-def draw_over(image: Image.Image, value: dict[str, Any] | None, colors: Sequence[str]) -> Image.Image:
-    """Put pen strokes on a map, at the map's own resolution.
+def read_strokes(value: dict[str, Any] | None, size: tuple[int, int], colors: Sequence[str]) -> Image.Image:
+    """Turn pen strokes over a map into a layer of the map's own resolution.
 
     Args:
-        image: the map.
-        value: what the Canvas gives, drawn on ``enlarge(image)``.
+        value: what the Canvas gives, drawn on the enlarged map.
+        size: of the map.
         colors: of the pen.
 
     Returns:
-        RGB, of the map's size: one of the pen's colours where strokes cover at least half a pixel, and the map
+        RGBA, of the map's size: one of the pen's colours where strokes cover at least half a pixel, and nothing
         everywhere else, so that a map of few colours keeps to them.
 
     Raises:
         LisaError: if nothing has been drawn.
     """
-    drawn = np.array(image.convert("RGB"))
+    drawn = np.zeros((size[1], size[0], 4), np.uint8)
     exact = np.array([ImageColor.getrgb(color)[:3] for color in colors])
-    touched = False
     for layer in (value or {}).get("layers") or []:
         if layer is None:
             continue
         # "RGBa" holds colours times alpha: averaged so, transparent pixels do not tint the stroke.
-        small = np.asarray(layer.convert("RGBA").convert("RGBa").resize(image.size, Image.Resampling.BOX), np.float64)
+        small = np.asarray(layer.convert("RGBA").convert("RGBa").resize(size, Image.Resampling.BOX), np.float64)
         covered = small[..., 3] >= 127.5
         stroke = small[covered, :3] * 255 / small[covered, 3:]
-        drawn[covered] = exact[np.abs(stroke[:, None] - exact).sum(2).argmin(1)]
-        touched |= bool(covered.any())
-    if not touched:
+        drawn[covered, :3] = exact[np.abs(stroke[:, None] - exact).sum(2).argmin(1)]
+        drawn[covered, 3] = 255
+    if not drawn.any():
         raise LisaError("Nothing has been drawn over the map: draw on it first, with a pen of a pixel or more.")
     return Image.fromarray(drawn)
 

@@ -29,10 +29,32 @@ class Carried:
 
 @dataclass(frozen=True)
 class Made:
-    """The map on the Condition tab, RGB, and what kind it is; empty when that is not known."""
+    """The map on the Condition tab.
 
-    map: Image.Image
+    Attributes:
+        plain: RGB image, as it was made.
+        condition: kind of map; empty when it is not known.
+        picture: mark of the picture it was made of, equal for equal pictures.
+        strokes: RGBA image of the map's size, drawn over it by hand; None for none.
+    """
+
+    plain: Image.Image
     condition: str
+    picture: str = ""
+    strokes: Image.Image | None = None
+
+    @property
+    def map(self) -> Image.Image:
+        """RGB image, the strokes upon it."""
+        drawn = self.plain.convert("RGB")
+        if self.strokes is not None:
+            drawn.paste(self.strokes, mask=self.strokes)
+        return drawn
+
+    @property
+    def place(self) -> tuple[str, str, tuple[int, int]]:
+        """Equal for maps of one kind of one picture: strokes that fit the one fit the other."""
+        return self.picture, self.condition, self.plain.size
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,10 @@ class FamilyView:
 
 @dataclass(frozen=True)
 class AnnotatorView:
-    """One annotator and its knobs; ``reason`` says what is missing where it is not available."""
+    """One annotator and its knobs; ``reason`` says what is missing where it is not available.
+
+    ``installed`` tells whether its packages are here, so that nothing but weights can be missing.
+    """
 
     name: str
     title: str
@@ -69,6 +72,7 @@ class AnnotatorView:
     knobs: tuple[Knob, ...]
     available: bool
     reason: str
+    installed: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,11 @@ class Lab:
         """List every annotator, those that cannot run here with the reason."""
         views = []
         for spec in ANNOTATORS.values():
-            reason = availability(spec.name)
+            reason, installed = availability(spec.name), not spec.missing_packages()
             views.append(
-                AnnotatorView(spec.name, spec.title, spec.condition, spec.help, spec.knobs, not reason, reason)
+                AnnotatorView(
+                    spec.name, spec.title, spec.condition, spec.help, spec.knobs, not reason, reason, installed
+                )
             )
         return tuple(sorted(views, key=lambda view: not view.available))
 

@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from app import controls
-from app.intake import SafeImage
+from app.intake import SafeImage, refuse_unreadable
 from app.plots import overlay
 from app.tabs._compare_second import SecondCondition
 from lisa.lab import Example, Lab, PairView
@@ -101,6 +101,7 @@ class ComparePage:
                     placeholder="Drop a condition map here, or make one on the Condition tab",
                     **frame,
                 )
+                refuse_unreadable(self.condition)
             self.headings, self.pictures, self.downloads = [], [], []
             for arm, image, side in zip(arms, images, ("left", "right"), strict=True):
                 with gr.Column(min_width=100, elem_classes=side):

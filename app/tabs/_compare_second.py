@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 from app import controls
-from app.intake import SafeImage
+from app.intake import SafeImage, refuse_unreadable
 from lisa.lab import PairView
 from lisa.settings import GenerateSettings
 
@@ -31,6 +31,7 @@ class SecondCondition:
                 buttons=["fullscreen"], elem_classes="picture", elem_id="second-map",
                 placeholder="Drop a map here, or send one from the Condition tab",
             )  # fmt: skip
+            refuse_unreadable(self.map)
             with gr.Column(min_width=200):
                 run = controls.control(
                     GenerateSettings, "second_run", choices=_choices(pairs), value="", elem_id="second-run",

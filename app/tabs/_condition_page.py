@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 from PIL import Image
 
 from app import controls
-from app.intake import SafeImage, canvas
+from app.intake import OptionalImage, canvas
 from app.shared import Made
 from app.tabs._draw_over import DrawOver
 from lisa.annotators.base import Knob
@@ -21,6 +23,21 @@ SCENES = 10_000
 FRAMES = 8
 SCENE_SEED = Option("Number of the held-out scene; the same number gives the same scene", low=0, high=SCENES - 1)
 FRAME = {"format": "png", "type": "pil", "elem_classes": "picture", "buttons": ["fullscreen"]}
+
+
+class Source(gr.Radio):
+    """gr.Radio that hands its value on as it is; the tab says what is wrong with it."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """Give the value unchanged."""
+        return payload
+
+
+def mark_of(picture: Image.Image) -> str:
+    """A short text, equal for pictures of equal pixels and of no others."""
+    return hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest()
 
 
 def gallery_of(scene: SceneView) -> list[tuple[Image.Image, str]]:
@@ -38,7 +55,9 @@ def about(views: Sequence[AnnotatorView], name: str) -> str:
     if name.startswith("exact:"):
         return "Read off the scene itself, without any guessing."
     view = controls.find_annotator(views, name)
-    return view.help if view.available else f"{view.help} **Not here yet:** {view.reason}"
+    if view.available:
+        return view.help
+    return f"{view.help} **{'Not here yet' if view.installed else 'Not here'}:** {view.reason}"
 
 
 class ConditionPage:
@@ -58,7 +77,7 @@ class ConditionPage:
                 self._draw_map(first)
 
     def _draw_sources(self, first: SceneView) -> None:
-        self.source = gr.Radio(
+        self.source = Source(
             [(title, name) for name, title in SOURCES.items()],
             value="scene",
             label="1. Picture",
@@ -68,7 +87,7 @@ class ConditionPage:
         with gr.Column() as scene:
             self._draw_scene(first)
         with gr.Column(visible=False) as upload:
-            self.upload = SafeImage(
+            self.upload = OptionalImage(
                 label="Picture",
                 sources=["upload", "clipboard"],
                 elem_id="upload",
@@ -89,6 +108,7 @@ class ConditionPage:
             elem_id="caption",
             info="Goes to the Compare tab as the prompt.",
         )
+        self.offered = gr.State(first.caption)
 
     def _draw_scene(self, first: SceneView) -> None:
         with gr.Row(elem_classes="scene-row"):
@@ -167,8 +187,8 @@ class ConditionPage:
         with gr.Row():
             self.use = gr.Button("Use in Compare", variant="primary", elem_id="use", min_width=140)
             self.use_second = gr.Button("Use as second condition", elem_id="use-second", min_width=140)
-        self.made = gr.State(Made(first.maps["canny"], "canny"))
-        DrawOver(self.made, self.map, self.status)
+        self.made = gr.State(Made(first.maps["canny"], "canny", mark_of(first.image)))
+        self.over = DrawOver(self.made, self.map, self.status)
 
     def _draw_knobs(self) -> None:
         @gr.render([self.annotator], show_progress="hidden")

@@ -83,20 +83,40 @@ class Row:
                 knobs=self.knobs,
                 needs=", ".join(("controlnet-aux", *self.packages)) + weights,
                 default_source=self.source if self.files else "",
-                missing=self.missing,
+                missing_packages=self.missing_packages,
+                missing_weights=self.missing_weights,
             ),
         )
 
-    def missing(self, source: str) -> str:
-        """Say what is not on this computer.
+    def missing_packages(self) -> str:
+        """Say in one sentence which packages are not installed; nothing if all are."""
+        names = ("controlnet_aux", *self.packages)
+        absent = [name for name in names if importlib.util.find_spec(name) is None]
+        if not absent:
+            return ""
+        them = "it" if len(absent) == 1 else "them"
+        return f"{self.title} needs {', '.join(absent)}, not installed here: install {them} with pip."
+
+    def missing_weights(self, source: str) -> str:
+        """Say in one sentence which weights are not on this computer; nothing if all are.
 
         Args:
             source: Hub id or local folder of the weights.
-
-        Returns:
-            One sentence, or nothing if all is here.
         """
-        return self._missing_packages() or (self._missing_weights(source) if self.files else "")
+        if not self.files:
+            return ""
+        if Path(source).is_dir():
+            absent = [name for name in self.files if not (Path(source) / name).is_file()]
+            files = ", ".join(absent)
+            return f"{self.title} needs {files} in the folder {source}: put it there." if absent else ""
+        if _is_path(source):
+            return f"{self.title} finds no folder {source}: check its name."
+        if all(_is_cached(source, self.subfolder, name) for name in self.files):
+            return ""
+        return (
+            f"The weights of {self.title} ({', '.join(self.files)} of {source}) are not on this computer: "
+            "they are downloaded at the first use, or name a folder that has them."
+        )
 
     def load(self, source: str) -> Detector:
         """Make the detector.
@@ -110,10 +130,10 @@ class Row:
         Raises:
             LisaError: If packages or weights are missing or the weights do not fit.
         """
-        if reason := self._missing_packages():
+        if reason := self.missing_packages():
             raise LisaError(reason)
         is_folder = Path(source).is_dir()
-        if self.files and (is_folder or _is_path(source)) and (reason := self._missing_weights(source)):
+        if (is_folder or _is_path(source)) and (reason := self.missing_weights(source)):
             raise LisaError(reason)
         make = getattr(_controlnet_aux(), self.detector)
         try:
@@ -124,7 +144,7 @@ class Row:
         except (OSError, ImportError, NameError) as error:
             raise self._not_loaded(source, error) from error
         except Exception as error:  # foreign code over a foreign file: there is no list of what it may raise
-            raise LisaError(f"{self.title} cannot use the weights of {source} ({_brief(error)}).") from error
+            raise LisaError(f"{self.title} cannot use the weights of {source}{_words(error)}.") from error
 
     def _wrap(self, detector: Any) -> Detector:
         takes_size = "image_resolution" in inspect.signature(detector.__call__).parameters
@@ -138,44 +158,29 @@ class Row:
                 with _running, _numpy_seed(seed), _quiet():
                     return detector(image, **arguments)
             except Exception as error:  # as above
-                raise LisaError(f"{self.title} failed on this image ({_brief(error)}).") from error
+                raise LisaError(f"{self.title} failed on this image{_words(error)}.") from error
 
         return run
 
     def _not_loaded(self, source: str, error: Exception) -> LisaError:
-        if self.files and self._missing_weights(source):
+        if not self.missing_weights(source):
+            return LisaError(f"{self.title} cannot be loaded{_words(error)}.")
+        files = ", ".join(self.files)
+        if _is_not_on_the_hub(error):
             return LisaError(
-                f"The weights of {self.title} ({', '.join(self.files)} of {source}) cannot be downloaded "
-                f"({type(error).__name__}): go online, or name a folder that has them."
+                f"The hub shows no {files} in {source} to you, which {self.title} needs: check the name, or name a "
+                "folder that has the weights."
             )
-        return LisaError(f"{self.title} cannot be loaded ({_brief(error)}).")
+        return LisaError(
+            f"The weights of {self.title} ({files} of {source}) are not on this computer and cannot be downloaded: "
+            "go online, or name a folder that has them."
+        )
 
     def _load_arguments(self, is_folder: bool) -> dict[str, str]:
         arguments = dict(self.arguments)
         if self.subfolder and not is_folder:
             arguments["subfolder"] = self.subfolder
         return arguments
-
-    def _missing_packages(self) -> str:
-        names = ("controlnet_aux", *self.packages)
-        absent = [name for name in names if importlib.util.find_spec(name) is None]
-        if not absent:
-            return ""
-        return f"{self.title} needs {', '.join(absent)}, not installed here: install it with pip."
-
-    def _missing_weights(self, source: str) -> str:
-        if Path(source).is_dir():
-            absent = [name for name in self.files if not (Path(source) / name).is_file()]
-            files = ", ".join(absent)
-            return f"{self.title} needs {files} in the folder {source}: put it there." if absent else ""
-        if _is_path(source):
-            return f"{self.title} finds no folder {source}: check its name."
-        if all(_is_cached(source, self.subfolder, name) for name in self.files):
-            return ""
-        return (
-            f"The weights of {self.title} ({', '.join(self.files)} of {source}) are not on this computer: "
-            "they are downloaded at the first use, or name a folder that has them."
-        )
 
 
 def _controlnet_aux() -> ModuleType:
@@ -208,9 +213,17 @@ def _check_shape(title: str, image: Image.Image, resolution: int) -> None:
         )
 
 
-def _brief(error: Exception) -> str:
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line[:160]}".rstrip(".: ")
+def _is_not_on_the_hub(error: Exception) -> bool:
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    asked = isinstance(error, (EntryNotFoundError, RepositoryNotFoundError))
+    return asked and not isinstance(error, LocalEntryNotFoundError)
+
+
+def _words(error: Exception) -> str:
+    """What foreign code says of its failure, in brackets; nothing if it says nothing."""
+    first_line = (str(error).splitlines() or [""])[0][:160].rstrip(".: ")
+    return f" (it says: {first_line})" if first_line else ""
 
 
 @contextmanager

@@ -76,7 +76,8 @@ class AnnotatorSpec:
         knobs: What can be turned.
         needs: What must be installed or downloaded, in words; empty for nothing.
         default_source: Hub id of the weights; empty for annotators without weights.
-        missing: Says in one sentence what is not here for a source; empty when all is here.
+        missing_packages: Says in one sentence what must be installed first; empty when all is here.
+        missing_weights: Says in one sentence what is not here of a source's weights; empty when all is here.
     """
 
     name: str
@@ -87,7 +88,8 @@ class AnnotatorSpec:
     knobs: tuple[Knob, ...] = ()
     needs: str = ""
     default_source: str = ""
-    missing: Callable[[str], str] = lambda _: ""
+    missing_packages: Callable[[], str] = lambda: ""
+    missing_weights: Callable[[str], str] = lambda _: ""
 
     def read_knobs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Check knob values and fill in the defaults.
@@ -148,7 +150,7 @@ def availability(name: str, source: str = "") -> str:
         Empty if it can, else one sentence on the package or the weights that are not here.
     """
     spec = ANNOTATORS.get(name)
-    return spec.missing(source or spec.default_source)
+    return spec.missing_packages() or spec.missing_weights(source or spec.default_source)
 
 
 @functools.lru_cache(maxsize=2)  # the largest detectors take gigabytes

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub import errors
 from PIL import Image
 
 from lisa.annotators import base
@@ -64,6 +66,35 @@ def test_missing_weights_are_one_sentence(tmp_path, image, name):
         assert "\n" not in str(caught.value)
         assert ANNOTATORS.get(name).title in str(caught.value)
     assert "not on this computer" in availability(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (errors.LocalEntryNotFoundError("An error happened"), "cannot be downloaded: go online, or name a folder"),
+        (ConnectionError("[Errno -2]"), "cannot be downloaded: go online, or name a folder"),
+        (errors.RemoteEntryNotFoundError("404", response=Mock()), "The hub shows no 5_model.pth in some/where to you"),
+        (errors.RepositoryNotFoundError("401", response=Mock()), "The hub shows no 5_model.pth in some/where to you"),
+        (KeyError("layer"), "TEED soft edges cannot use the weights of some/where (it says: 'layer')."),
+        (AssertionError(), "TEED soft edges cannot use the weights of some/where."),
+    ],
+)
+def test_a_failed_load_is_told_in_words(monkeypatch, image, error, told):
+    import controlnet_aux
+
+    monkeypatch.setattr(controlnet_aux.TEEDdetector, "from_pretrained", Mock(side_effect=error))
+    with pytest.raises(LisaError) as caught:
+        annotate(image, "teed", SMALL, "some/where")
+    assert told in str(caught.value)
+    assert "TEED soft edges" in str(caught.value) and type(error).__name__ not in str(caught.value)
+
+
+def test_packages_and_weights_are_told_apart(tmp_path):
+    spec = ANNOTATORS.get("teed")
+    assert spec.missing_packages() == "" and "5_model.pth" in spec.missing_weights(str(tmp_path))
+    assert ANNOTATORS.get("canny").missing_packages() == ANNOTATORS.get("canny").missing_weights("") == ""
+    if reason := ANNOTATORS.get("dwpose").missing_packages():
+        assert availability("dwpose") == reason and ANNOTATORS.get("dwpose").missing_weights("") == ""
 
 
 @pytest.mark.parametrize("name", ["dwpose", "mediapipe-face"])

@@ -205,6 +205,13 @@ def test_a_bad_file_is_one_sentence(client, tmp_path, name):
     assert told in failure(annotate, client, tmp_path / name)
 
 
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_no_matter_where_it_is_not_asked_for(client, tmp_path, name):
+    (tmp_path / name).write_bytes(BAD_FILES[name][0])
+    _, words, *_ = annotate(client, tmp_path / name, source="scene", annotator="canny")
+    assert words == "Canny map of 128 x 128 pixels."
+
+
 def write_picture(path: Path, kind: str) -> tuple[int, int]:
     """Write an unusual picture and tell the size its map must have."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)
@@ -266,6 +273,21 @@ def test_exact_maps_of_a_scene_are_its_own(client, lab):
         ({"source": "scene", "annotator": "canny", "knobs": {"low_threshold": 999}}, "low_threshold is 999"),
         ({"source": "scene", "annotator": "canny", "knobs": [1, 2]}, "table of names and values"),
         ({"source": "scene", "annotator": "dwpose"}, "mmcv"),
+        ({"source": "scene", "annotator": None}, "No annotator is chosen"),
+        ({"source": "x"}, "The source is 'x': choose scene, upload or draw."),
+        ({"source": ["scene"]}, "choose scene, upload or draw."),
+        ({"source": None}, "choose scene, upload or draw."),
+        ({"source": "scene", "scene": "three"}, "Scene is 'three'"),
+        ({"source": "scene", "knobs": "text"}, "table of names and values"),
+        ({"source": "scene", "knobs": []}, "table of names and values"),
+        ({"source": "scene", "knobs": {"blur": [1]}}, "blur is [1]"),
+        ({"source": "scene", "annotator": "exact:depth", "knobs": 5}, "table of names and values"),
+        ({"source": "scene", "moving": "x"}, "Moving is 'x'"),
+        ({"source": "scene", "annotator": "hed", "weights": "a\0b"}, "Weights is"),
+        ({"source": "upload", "upload": "text"}, "This is no image file"),
+        ({"source": "upload", "upload": {"url": "x"}}, "This is no image file"),
+        ({"source": "draw", "drawing": "text"}, "The drawing is empty"),
+        ({"source": "draw", "drawing": {"layers": 5}}, "The drawing is empty"),
         ({"source": "scene", "annotator": "canny", "weights": "../../etc"}, "no weights to load"),
     ],
 )
