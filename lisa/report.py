@@ -97,13 +97,13 @@ class Phases:
 
     def __init__(self, costs: Sequence[Phase], report: Report) -> None:
         self._costs, self._report, self._at = list(costs), report, -1
-        self._all = sum(cost for _, cost in costs) or 1.0
+        self._all, self._done = sum(cost for _, cost in costs) or 1.0, 0
 
     def next(self) -> Report:
         """Begin the next phase.
 
         Returns:
-            What it is to call; how it names its work does not matter.
+            What it is to call; how it names its work does not matter. Where that begins anew, the whole stands still.
         """
         self._at += 1
         name, cost = self._costs[self._at]
@@ -111,7 +111,8 @@ class Phases:
 
         def report(_what: str, done: int, total: int) -> None:
             share = (before + cost * done / max(total, 1)) / self._all
-            self._report(name, round(self.WHOLE * share), self.WHOLE)
+            self._done = max(self._done, round(self.WHOLE * share))
+            self._report(name, self._done, self.WHOLE)
 
         report(name, 0, 1)
         return report
