@@ -68,9 +68,11 @@ class CancelButton:
         # The page does the events of one press one after the other: what takes long comes last.
         start.click(lambda: gr.update(visible=True), None, [self.button], **UNSEEN)
         work = start.click(call, *places, **options)
-        work.then(self.end, None, [self.button], **UNSEEN)
-        self.button.click(self.end, None, [self.button], **UNSEEN)
+        for over in (work.then, work.failure):  # Gradio's page does not do what comes "then" where work has failed
+            over(self.end, None, [self.button], **UNSEEN)
+        # First the page turns away from the work, then the work ends, so that nobody is told of an error.
         self.button.click(None, None, None, cancels=[work], **UNSEEN)
+        self.button.click(self.end, None, [self.button], **UNSEEN)
         return work
 
     def end(self, request: gr.Request) -> Any:

@@ -279,6 +279,7 @@ class Lab:
         arms = pair.choose(settings.arms)
         run, training = RunFolder(self.root / pair.id), self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
             sides = {
                 (step, arm): partial(self.memory.side, family, run.checkpoint_dir(step) / arm)
@@ -306,6 +307,7 @@ class Lab:
         pair = find_pair(self.pairs(), settings)
         step, training = pair.step_named(settings.checkpoint), self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
             sample, folder = held_out_sample(family, pair.condition, scene), RunFolder(self.root / pair.id)
             folders = {arm: folder.checkpoint_dir(step) / arm for arm in pair.choose(settings.arms)}
@@ -331,6 +333,7 @@ class Lab:
         pair = find_pair(self.pairs(), settings)
         training = self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
             sides = self._sides(family, pair, settings.checkpoint, settings.arm_names())
             exact = replace(settings, condition=pair.condition)

@@ -68,7 +68,7 @@ class FeaturesPage:
         self.left_out = gr.Markdown(left_out_words(left_out), elem_id="features-left-out")
         self._draw_probe()
         self.status = gr.Markdown(EMPTY, elem_id="features-status")
-        self.stale = gr.Markdown("", elem_id="features-stale", elem_classes="stale")
+        self.stale = gr.Markdown("", elem_id="features-stale")
         with gr.Column(visible=False) as self.seen:
             self._draw_maps()
             self._draw_point()
@@ -129,7 +129,7 @@ class FeaturesPage:
                 self.about = gr.Markdown("", elem_id="features-about")
             with gr.Column(min_width=280, scale=2):
                 self.near = gr.Gallery(
-                    label="Nearest scenes: number, and distance in the full feature space", columns=8, height="auto",
+                    label="Nearest scenes, with their distance", columns=8, height="auto",
                     format="png", object_fit="contain", interactive=False, elem_id="features-near",
                 )  # fmt: skip
                 self.picked = gr.Gallery(
@@ -148,6 +148,7 @@ class FeaturesPage:
         self.table = gr.Dataframe(
             headers=["Measure", "Of", "Baseline", "LISA", "LISA minus Baseline", "Chance"], datatype="markdown",
             interactive=False, wrap=True, show_label=False, max_height=2000, elem_id="features-table",
+            column_widths=["125px", "125px", "215px", "215px", "240px", "150px"],
         )  # fmt: skip
         with gr.Accordion("What the measures mean, and where the intervals come from", open=False):
             gr.Markdown("\n".join(f"- **{name}**: {about}" for name, about in FEATURE_MEASURES.items()))
@@ -169,7 +170,7 @@ class FeaturesPage:
             self.see = gr.Button("Look at the score", size="lg", elem_id="see")
             self.cancel_see = CancelButton("cancel-see")
         self.readers = gr.Markdown("", elem_id="score-readers")
-        self.stale_score = gr.Markdown("", elem_id="score-stale", elem_classes="stale")
+        self.stale_score = gr.Markdown("", elem_id="score-stale")
         self.ratios = gr.Dataframe(
             headers=["Timestep", "Baseline", "LISA"], interactive=False, show_label=False, visible=False,
             elem_id="score-ratios",

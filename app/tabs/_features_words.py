@@ -31,9 +31,9 @@ class Asked:
         return pair_words(self.settings) + (f", step {int(step):,}" if step.isdecimal() else "")
 
 
-def pair_words(settings: FeatureSettings) -> str:
+def pair_words(settings: FeatureSettings, before_run: str = ", ") -> str:
     """Condition, family and run of a pair."""
-    return f"{settings.condition}, {settings.family}, {settings.run}"
+    return f"{settings.condition}, {settings.family}{before_run}{settings.run}"
 
 
 def stale(asked: Asked | None, now: FeatureSettings, button: str, relevant: Sequence[str] = ()) -> str:

@@ -183,7 +183,7 @@ class Features:
         points = {arm: study.points[key[0], arm, key[1]] for arm in arms}
         every = np.concatenate([rows for (_, _, layer), rows in study.points.items() if layer == tap])
         titles = {arm: f"{title_of(arm)}, step {key[0]:,}" for arm in arms}
-        heading = words.pair_words(asked.settings)
+        heading = words.pair_words(asked.settings, "<br>")
         figure = features_figure(points, labels, words.facts(study), titles, every, heading)
         rows = [row for row in study.table if (row.step, row.tap) == key]
         table = gr.Dataframe(words.table(rows, arms), headers=words.headers(arms))

@@ -128,6 +128,10 @@ def test_a_value_below_the_least_by_rounding_stays_in_its_interval():
     assert (shown.low, shown.value, shown.high) == (0, 0, 0)
 
 
+def test_the_same_groups_in_another_order_are_not_above_chance():
+    assert not Figure(0.3790001, 0.0, 1.0, 0.379).above_null and Figure(0.38, 0.0, 1.0, 0.379).above_null
+
+
 def test_resamples_are_the_same_for_every_set_of_features(blocks):
     blocks.permuted(colors)  # what was drawn before does not matter
     other = Blocks(scenes)
