@@ -25,6 +25,7 @@ def features_figure(
     facts: Sequence[str],
     titles: Mapping[str, str],
     every: np.ndarray,
+    heading: str = "",
 ) -> go.Figure:
     """Draw the rows of every arm.
 
@@ -34,6 +35,7 @@ def features_figure(
         facts: N lines to show under the pointer.
         titles: arm -> heading of its panel.
         every: (M, 2 or 3), all rows in these coordinates, also of other training steps: they set the axes.
+        heading: title of the whole figure: what both panels are of.
 
     Returns:
         The figure; ``customdata`` of a point is its row and its scene's number is in ``facts``.
@@ -46,8 +48,9 @@ def features_figure(
     for column, rows in enumerate(points.values(), 1):
         for trace in _traces(rows, labels, facts, first=column == 1):
             figure.add_trace(trace, row=1, col=column)
-    for arm, heading in zip(points, figure.layout.annotations, strict=True):
-        heading.font.color = ARMS.get(arm, GREY)
+    for arm, title in zip(points, figure.layout.annotations, strict=True):
+        title.font = {"color": ARMS.get(arm, GREY), "size": 13}  # two stand side by side on a phone
+    figure.update_layout(title={"text": heading, "x": 0.5, "y": 0.96, "yanchor": "top", "font": {"size": 12}})
     _dress(figure, deep, len(points), _spans(every))
     return figure
 
@@ -85,7 +88,7 @@ def _trace(
 
 def _dress(figure: go.Figure, deep: bool, panels: int, spans: list[list[float]]) -> None:
     figure.update_layout(
-        height=480, margin={"l": 8, "r": 8, "t": 56, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
+        height=480, margin={"l": 8, "r": 8, "t": 76, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)", font={"color": GREY}, clickmode="event+select", dragmode="lasso",
         uirevision="keep", modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY},
         hoverlabel={"bgcolor": "#292524", "font": {"color": "#fafaf9"}, "align": "left"},

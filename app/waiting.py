@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lisa.report import Countdown, Report, Standing
+from lisa.report import Countdown, Phases, Report, Standing
 
 
 def duration(seconds: float) -> str:
@@ -38,7 +38,7 @@ def part_of(report: Report, what: str, before: int, total: int) -> Report:
 
 
 def reporter(progress: gr.Progress) -> Report:
-    """What hands reports on to Gradio's bar.
+    """What hands reports on to Gradio's bar: as a share where they are thousandths of a whole, else as a count.
 
     Args:
         progress: of the event that does the work.
@@ -47,6 +47,6 @@ def reporter(progress: gr.Progress) -> Report:
 
     def report(what: str, done: int, total: int) -> None:
         standing = countdown(what, done, total)
-        progress((done, total), desc=f"{what}{time_left(standing)}")
+        progress(done / total if total == Phases.WHOLE else (done, total), desc=f"{what}{time_left(standing)}")
 
     return report

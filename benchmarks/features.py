@@ -27,7 +27,7 @@ def main() -> None:
     marks: dict[str, float] = {}
     begin = time.perf_counter()
 
-    def mark(done: int, total: int, what: str) -> None:
+    def mark(what: str, _done: int, _total: int) -> None:
         marks[what] = time.perf_counter() - begin
 
     study = lab.features(settings, mark)

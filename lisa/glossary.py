@@ -13,3 +13,13 @@ FEATURE_MEASURES = {
     "informativeness: accuracy of linear probes above chance, 0 where they do no better; 1 is the most "
     "(Eastwood and Williams 2018)",
 }
+
+FEATURE_INTERVALS = (
+    "An interval is the value ± 1.96 standard errors over 100 resamples of whole scenes. Variance share, probe "
+    "accuracy and DCI informativeness: **bootstrap**, scenes drawn with replacement; the probes stay as fitted, so "
+    "what other scenes would have taught them is left out. Silhouette, linear CKA, DCI disentanglement and "
+    "completeness: **random halves** of the scenes (delete-half jackknife, Shao and Wu 1989), since these compare "
+    "rows with each other or are fitted to them, and a scene that a bootstrap draws twice would be its own perfect "
+    "neighbour. Chance is the 95th percentile of 100 permutations: factors of the scene are permuted between "
+    "scenes, those of the design within them."
+)

@@ -288,6 +288,7 @@ class Lab:
         arms = pair.choose(settings.arms)
         run, training = RunFolder(self.root / pair.id), self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
             sides = {
                 (step, arm): partial(self.memory.side, family, run.checkpoint_dir(step) / arm)
@@ -309,20 +310,20 @@ class Lab:
         Raises:
             LisaError: if a name, checkpoint, tap or value does not exist or is out of range.
         """
-        from lisa.scoreview import Reader, decoder_of, held_out_sample, score_views
+        from lisa.scoreview import find_decoders, held_out_sample, score_views
 
         settings = check(settings)
         pair = find_pair(self.pairs(), settings)
         step, training = pair.step_named(settings.checkpoint), self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
-            sample, readers = held_out_sample(family, pair.condition, scene), {}
-            for arm in pair.choose(settings.arms):
-                folder = RunFolder(self.root / pair.id).checkpoint_dir(step) / arm
-                side = self.memory.side(family, folder)
-                for tap in settings.tap_names() or _aligned_taps(family, training, lambda side=side: side):
-                    decoder, fitted = decoder_of(family, side, folder, tap, pair.condition, report)
-                    readers[Reader(arm, tap, fitted)] = (side, decoder)
+            sample, folder = held_out_sample(family, pair.condition, scene), RunFolder(self.root / pair.id)
+            folders = {arm: folder.checkpoint_dir(step) / arm for arm in pair.choose(settings.arms)}
+            sides = {arm: (self.memory.side(family, path), path) for arm, path in folders.items()}
+            first = next(iter(sides.values()))[0]
+            taps = settings.tap_names() or _aligned_taps(family, training, lambda: first)
+            readers = find_decoders(family, sides, taps, pair.condition, report)
             return tuple(score_views(family, readers, sample, settings.timestep_values(), settings.seed))
 
     def round_trips(self, settings: GenerateSettings, report: Report = tell_nobody) -> RoundTrips:
@@ -341,6 +342,7 @@ class Lab:
         pair = find_pair(self.pairs(), settings)
         training = self._training(pair)
         with self.memory.lock:
+            report("loading models", 0, 1)
             family = self._family_of(training)
             sides = self._sides(family, pair, settings.checkpoint, settings.arm_names())
             exact = replace(settings, condition=pair.condition)

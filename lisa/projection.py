@@ -66,6 +66,8 @@ def warm_up() -> None:
         project({0: np.random.default_rng(0).normal(size=(64, 4))})
 
 
-def nearest(features: Array, point: Array, count: int = 8) -> Array:
-    """The rows of features (N, D) nearest to a point (D,), nearest first: (count,) row numbers."""
-    return np.argsort(np.linalg.norm(features - point, axis=1))[:count]
+def nearest(features: Array, point: Array, count: int = 8) -> tuple[Array, Array]:
+    """The rows of features (N, D) nearest to a point (D,), nearest first: (count,) row numbers and their distances."""
+    distances = np.linalg.norm(features - point, axis=1)
+    rows = np.argsort(distances, kind="stable")[:count]
+    return rows, distances[rows]

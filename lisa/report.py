@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,9 @@ class Standing:
 class Countdown:
     """Makes standings of reports; each piece of work has its own pace, from its first report on.
 
+    A piece is a new one when the old one was done, or its length is another, or less of it is done; its name may change
+    as it goes on.
+
     Args:
         clock: seconds.
     """
@@ -47,7 +50,7 @@ class Countdown:
     def __call__(self, what: str, done: int, total: int) -> Standing:
         """Where the work stands after this report."""
         now = self._clock()
-        if (what, total) != (self._last.what, self._last.total) or done < self._last.done:
+        if total != self._last.total or done < self._last.done or self._last.done >= self._last.total:
             self._begun = (now, done)
         begin, before = self._begun
         pace = (done - before) / (now - begin) if now > begin else 0.0
@@ -76,6 +79,43 @@ class Ticks:
         """One step more is done; arguments are ignored, so that this can stand where a callback is asked for."""
         self._done += 1
         self._report(self._what, self._done, self._total)
+
+
+Phase = tuple[str, float]
+"""What is being done, and how long it takes against other phases, in any unit."""
+
+
+class Phases:
+    """Reports several pieces of work, one after the other, as thousandths of one whole.
+
+    Args:
+        costs: the phases, in their order.
+        report: called with (what the phase does, thousandths done, 1000) when a phase begins and while it goes on.
+    """
+
+    WHOLE = 1000
+
+    def __init__(self, costs: Sequence[Phase], report: Report) -> None:
+        self._costs, self._report, self._at = list(costs), report, -1
+        self._all, self._done = sum(cost for _, cost in costs) or 1.0, 0
+
+    def next(self) -> Report:
+        """Begin the next phase.
+
+        Returns:
+            What it is to call; how it names its work does not matter. Where that begins anew, the whole stands still.
+        """
+        self._at += 1
+        name, cost = self._costs[self._at]
+        before = sum(each for _, each in self._costs[: self._at])
+
+        def report(_what: str, done: int, total: int) -> None:
+            share = (before + cost * done / max(total, 1)) / self._all
+            self._done = max(self._done, round(self.WHOLE * share))
+            self._report(name, self._done, self.WHOLE)
+
+        report(name, 0, 1)
+        return report
 
 
 @contextmanager

@@ -18,23 +18,39 @@ from lisa.errors import unknown_name
 from lisa.families.base import Family
 from lisa.features import condition_map, time_grid
 from lisa.pixels import to_pixels
-from lisa.report import Report, tell_nobody
+from lisa.report import Phases, Report, tell_nobody
 from lisa.scenes.example import render_example
 from lisa.scenes.scene import split_seed
 from lisa.score import likelihood_target
 
 _PROBE_BATCH = 16
 _PROBE_SAMPLES = 256
+_PROBE_STEPS = 300
 _PROBE_RATE = 1e-3
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How well a decoder was fitted as a probe.
+
+    Attributes:
+        samples: scenes that it was fitted to.
+        held_out: other scenes that it was then asked about.
+        ratio: its alignment ratio on those; 1 is nothing learnt.
+    """
+
+    samples: int
+    held_out: int
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Reader:
-    """A decoder of one layer of an arm; ``fitted`` if it came without one and was given one now, as a probe."""
+    """A decoder of one layer of an arm; with how it was fitted, if it came without one and was given one as a probe."""
 
     arm: str
     tap: str
-    fitted: bool = False
+    fitted: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class ScoreView:
         target: the approximated likelihood score.
         prior: the clean picture as the main network alone guesses it.
         decoded: what each decoder says, in the colours of the target.
-        difference: decoded minus target, in the same colours.
+        difference: target minus decoded, which is what is left to explain, in the same colours.
         ratio: alignment ratio of this sample and timestep; 1 is nothing learnt.
     """
 
@@ -100,7 +116,7 @@ def _view(
     guesses: Tensor,
     paint: Callable[[Tensor], Image.Image],
 ) -> ScoreView:
-    left = {reader: value[i] - target[i] for reader, value in said.items()}
+    left = {reader: target[i] - value[i] for reader, value in said.items()}
     return ScoreView(
         timestep,
         paint(target[i]),
@@ -144,27 +160,48 @@ def held_out_sample(family: Family, condition: str, number: int) -> tuple[Tensor
     return family.encode_image(to_pixels(example.image[None])).float(), pixels, example.caption
 
 
-def decoder_of(
-    family: Family, side: nn.Module, folder: Path, tap: str, condition: str, report: Report = tell_nobody
-) -> tuple[ScoreDecoder, bool]:
-    """The decoder that was trained with a side network, or, where there is none, one fitted to it now.
+def find_decoders(
+    family: Family,
+    sides: Mapping[str, tuple[nn.Module, Path]],
+    taps: Sequence[str],
+    condition: str,
+    report: Report = tell_nobody,
+) -> dict[Reader, tuple[nn.Module, ScoreDecoder]]:
+    """The decoders that were trained with side networks, or, where there is none, one fitted to it now.
 
     Args:
-        family: its family.
-        side: the side network.
-        folder: where it lies.
-        tap: name of the feature.
-        condition: that it reads; scenes with it are what a missing decoder is fitted to.
+        family: of the side networks.
+        sides: arm -> side network, and where it lies.
+        taps: names of the features.
+        condition: that they read; scenes with it are what a missing decoder is fitted to.
         report: called with (what is being done, done, in all).
 
     Returns:
-        The decoder, and whether it was fitted now.
+        The side network and the decoder of each reader, by arm and then by tap.
     """
-    path = folder / DECODER_FOLDER / tap
-    if path.exists():
-        return ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False), False
-    data = load_data(family, "scenes", condition, "train", _PROBE_SAMPLES, report)
-    return fit_decoder(family, side, tap, data, report=report), True
+    kept = {(arm, tap): folder / DECODER_FOLDER / tap for arm, (_, folder) in sides.items() for tap in taps}
+    missing = [place for place, path in kept.items() if not path.exists()]
+    if missing:
+        fits = [(f"fitting a decoder to {arm} at {tap}", float(_PROBE_STEPS)) for arm, tap in missing]
+        phases = Phases([("preparing scenes", 200.0), *fits], report)
+        data = _probe_data(family, condition, phases.next())
+    readers = {}
+    for (arm, tap), path in kept.items():
+        side = sides[arm][0]
+        if (arm, tap) in missing:
+            decoder = fit_decoder(family, side, tap, data[0], report=phases.next())
+            fit = Fit(len(data[0]), len(data[1]), alignment_ratio(family, side, tap, decoder, data[1]))
+            readers[Reader(arm, tap, fit)] = side, decoder
+        else:
+            readers[Reader(arm, tap)] = side, ScoreDecoder.load(path).to(family.device).eval().requires_grad_(False)
+    return readers
+
+
+def _probe_data(family: Family, condition: str, report: Report) -> tuple[TrainingData, TrainingData]:
+    """Scenes to fit to, and others to ask about afterwards."""
+    counts = {"train": _PROBE_SAMPLES, "validation": max(1, _PROBE_SAMPLES // 4)}
+    fitted, held_out = (load_data(family, "scenes", condition, *each, report) for each in counts.items())
+    return fitted, held_out
 
 
 def fit_decoder(
@@ -172,7 +209,7 @@ def fit_decoder(
     side: nn.Module,
     tap: str,
     data: TrainingData,
-    steps: int = 300,
+    steps: int = _PROBE_STEPS,
     seed: int = 0,
     report: Report = tell_nobody,
 ) -> ScoreDecoder:
@@ -203,6 +240,28 @@ def fit_decoder(
         optimizer.step()
         report("fitting a decoder", step + 1, steps)
     return decoder.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def alignment_ratio(
+    family: Family, side: nn.Module, tap: str, decoder: ScoreDecoder, data: TrainingData, batches: int = 8
+) -> float:
+    """The alignment ratio of a decoder on samples: its squared error over the square of the target.
+
+    Args:
+        family: of the side network.
+        side: the side network.
+        tap: name of the feature.
+        decoder: that reads it.
+        data: samples, to which noise and timesteps are drawn that depend on the number of the batch alone.
+        batches: of 16 samples.
+    """
+    missed = power = 0.0
+    for batch in range(batches):
+        feature, target, t = _example(family, side, tap, data, step_generator(1, batch))
+        missed += float((target - decoder(feature, t)).square().sum())
+        power += float(target.square().sum())
+    return missed / power
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

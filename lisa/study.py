@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from torch import nn
 from lisa.families.base import Family
 from lisa.features import DESIGN, FACTORS, Probe, build_probe, collect_features
 from lisa.metrics import disentangle
-from lisa.metrics.resampling import Blocks, Figure
+from lisa.metrics.resampling import Blocks, Figure, difference
 from lisa.options import to_dict
 from lisa.projection import nearest, project
-from lisa.report import Report, tell_nobody
+from lisa.report import Phase, Phases, Report, Ticks, tell_nobody
 from lisa.settings import FeatureSettings
 
 Array = np.ndarray
@@ -27,7 +26,10 @@ _KNOWN = ("shape", "color", "size", "material", "pose", "time", "floor", "timest
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a measure of one factor, or of none, for one arm at one tap and training step."""
+    """One line of the table: a measure of one factor, or of none, for one arm at one tap and training step.
+
+    ``difference`` is what the arm has more than the first one at the same place; None for the first arm itself.
+    """
 
     step: int
     arm: str
@@ -35,11 +37,16 @@ class Row:
     measure: str
     factor: str
     figure: Figure
+    difference: Figure | None = None
 
     def plain(self) -> dict[str, Any]:
-        """The line as JSON can say it, which knows no NaN."""
-        figure = {name: None if math.isnan(value) else value for name, value in vars(self.figure).items()}
-        return {**vars(self), "figure": figure}
+        """The line as JSON can say it, which knows no NaN; without the resamples."""
+        return {**vars(self), "figure": _plain(self.figure), "difference": self.difference and _plain(self.difference)}
+
+
+def _plain(figure: Figure) -> dict[str, float | None]:
+    values = {name: getattr(figure, name) for name in ("value", "low", "high", "null")}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,22 @@ class Study:
         table = [row.plain() for row in self.table]
         return {"settings": to_dict(self.settings), "factors": factors, "points": points, "table": table}
 
-    def neighbors(self, key: tuple[int, str, str], row: int, count: int) -> Array:
-        """The rows of other scenes that are nearest to one in the full feature space: (count,) row numbers."""
-        scenes = self.probe.factors["scene"]
+    def neighbors(self, key: tuple[int, str, str], row: int, count: int) -> list[tuple[int, float]]:
+        """The scenes nearest to a row in the full feature space, each by that row of it which is nearest.
+
+        Args:
+            key: of the features.
+            row: whose neighbours are sought; its own scene is none.
+            count: how many at most.
+
+        Returns:
+            Row and Euclidean distance, nearest first; every row is of another scene.
+        """
+        features, scenes = self.features[key], self.probe.factors["scene"]
         others = np.flatnonzero(scenes != scenes[row])
-        return others[nearest(self.features[key][others], self.features[key][row], count)]
+        rows, distances = nearest(features[others], features[row], len(others))
+        _, first = np.unique(scenes[others[rows]], return_index=True)
+        return [(int(others[rows[i]]), float(distances[i])) for i in sorted(first)[:count]]
 
 
 def run_study(
@@ -95,35 +113,53 @@ def run_study(
         settings: already checked.
         report: called with (what is being done, done, in all).
     """
-    probe = build_probe(family, condition, settings, report)
+    phases = Phases(_costs(settings, sides, taps), report)
+    probe = build_probe(family, condition, settings, phases.next())
     features: dict[tuple[int, str, str], Array] = {}
     for (step, arm), load in sides.items():
-        of_this = partial(_renamed, report, f"features of {arm}, step {step}")
-        collected = collect_features(family, load(), probe, taps, settings.pooling, of_this)
+        collected = collect_features(family, load(), probe, taps, settings.pooling, phases.next())
         features |= {(step, arm, tap): rows for tap, rows in collected.items()}
     points: dict[tuple[int, str, str], Array] = {}
-    for i, tap in enumerate(taps):
-        report("projecting", i, len(taps))
+    for tap in taps:
         of_tap = {key: rows for key, rows in features.items() if key[2] == tap}
+        phases.next()
         points |= project(of_tap, settings.method, settings.dimensions, settings.seed)
-    table: list[Row] = []
-    for i, (key, rows) in enumerate(features.items()):
-        report("measuring", i, len(features))
-        table += [Row(*key, *line) for line in measure(rows, probe, settings.seed)]
-    return Study(settings, probe, features, points, tuple(table))
+    return Study(settings, probe, features, points, tuple(_table(features, probe, settings.seed, phases)))
 
 
-def _renamed(report: Report, name: str, _what: str, done: int, total: int) -> None:
-    report(name, done, total)
+def _costs(settings: FeatureSettings, sides: Collection[tuple[int, str]], taps: tuple[str, ...]) -> list[Phase]:
+    """What a study does, one after the other, and about how many milliseconds each takes with the embedded models."""
+    rows, sets = settings.rows(), len(sides) * len(taps)
+    return [
+        ("rendering scenes", 40 * settings.scenes),
+        *((f"features of {arm}, step {step:,}", 10 * rows) for step, arm in sides),
+        *((f"projecting {tap}", (3 if settings.method == "umap" else 0.05) * rows * len(sides)) for tap in taps),
+        *[("measuring", 2e-3 * rows**2)] * sets,
+    ]
 
 
-def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str, Figure]]:
+def _table(features: Mapping[tuple[int, str, str], Array], probe: Probe, seed: int, phases: Phases) -> list[Row]:
+    """All measures of all sets; the others are held against the first arm at their training step and tap."""
+    firsts: dict[tuple, Figure] = {}
+    table = []
+    for (step, arm, tap), rows in features.items():
+        for name, factor, figure in measure(rows, probe, seed, phases.next()):
+            first = firsts.setdefault((step, tap, name, factor), figure)
+            more = None if figure is first else difference(figure, first)
+            table.append(Row(step, arm, tap, name, factor, figure, more))
+    return table
+
+
+def measure(
+    features: Array, probe: Probe, seed: int = 0, report: Report = tell_nobody
+) -> list[tuple[str, str, Figure]]:
     """Measure one set of features in its full space.
 
     Args:
         features: (N, D), a row for each of the probe's.
         probe: knows the factors.
         seed: of the resampling.
+        report: called with (what is being done, done, in all).
 
     Returns:
         (measure, factor, figure); a factor that does not vary in the probe is left out.
@@ -132,11 +168,23 @@ def measure(features: Array, probe: Probe, seed: int = 0) -> list[tuple[str, str
     codes = {name: np.unique(labels, return_inverse=True)[1] for name, labels in probe.factors.items()}
     varying = [name for name in FACTORS if codes[name].any()]
     known = [name for name in varying if name in _KNOWN]
-    lines = [("variance share", name, disentangle.variance_share(gram, codes[name], blocks)) for name in varying]
-    probes = disentangle.Probes(gram, blocks)
-    lines += [("probe accuracy", name, disentangle.probe_accuracy(probes, codes[name])) for name in known]
-    lines.append(("silhouette", "scene", disentangle.silhouette(gram, codes["scene"], blocks)))
-    for name, rows in (("condition", probe.condition_rows()), ("noisy sample", probe.sample_rows())):
-        lines.append(("linear CKA", name, disentangle.linear_cka(gram, disentangle.gram_matrix(rows), blocks)))
     shown = {name: codes[name] for name in known if name not in DESIGN[1:3]}
-    return lines + [("DCI", name, figure) for name, figure in disentangle.dci(features, shown, blocks).items()]
+    probes = disentangle.Probes(gram, blocks)
+    inputs = {"condition": probe.condition_rows, "noisy sample": probe.sample_rows}
+    tick = Ticks("measuring", len(varying) + len(known) + len(inputs) + 2, report)
+    lines = []
+
+    def add(measure: str, factor: str, figure: Figure) -> None:
+        lines.append((measure, factor, figure))
+        tick()
+
+    for name in varying:
+        add("variance share", name, disentangle.variance_share(gram, codes[name], blocks))
+    for name in known:
+        add("probe accuracy", name, disentangle.probe_accuracy(probes, codes[name]))
+    add("silhouette", "scene", disentangle.silhouette(gram, codes["scene"], blocks))
+    for name, rows in inputs.items():
+        add("linear CKA", name, disentangle.linear_cka(gram, disentangle.gram_matrix(rows()), blocks))
+    lines += [("DCI", name, figure) for name, figure in disentangle.dci(features, shown, blocks).items()]
+    tick()
+    return lines

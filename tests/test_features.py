@@ -107,4 +107,5 @@ def test_projection_is_joint_and_repeatable(method):
 
 def test_neighbours_are_sought_in_the_full_space():
     rows = np.array([[0.0, 0], [5, 0], [1, 0], [0, 2]])
-    assert nearest(rows, rows[0], 3).tolist() == [0, 2, 3]
+    found, distances = nearest(rows, rows[0], 3)
+    assert found.tolist() == [0, 2, 3] and distances.tolist() == [0, 1, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lisa.report import Countdown, Standing, Ticks, noted, read_note
+from lisa.report import Countdown, Phases, Standing, Ticks, noted, read_note
 
 
 class Clock:
@@ -38,6 +38,25 @@ def test_each_piece_of_work_has_its_own_pace():
     assert countdown("drawing", 0, 4).remaining is None  # the next set of the same size
     clock.now = 103.0
     assert countdown("drawing", 1, 4).remaining == pytest.approx(6.0)
+
+
+def test_phases_are_one_whole_with_one_remaining_time():
+    clock, seen = Clock(), []
+    countdown = Countdown(clock)
+    phases = Phases([("rendering", 1.0), ("measuring", 3.0)], lambda *each: seen.append(countdown(*each)))
+    rendering = phases.next()
+    clock.now = 2.0
+    rendering("scenes", 5, 10)
+    clock.now = 4.0
+    measuring = phases.next()
+    measuring("rows", 0, 6)
+    clock.now = 10.0
+    measuring("rows", 3, 6)
+    assert [(each.what, each.done, each.total) for each in seen] == [
+        ("rendering", 0, 1000), ("rendering", 125, 1000), ("measuring", 250, 1000), ("measuring", 250, 1000),
+        ("measuring", 625, 1000),
+    ]  # fmt: skip
+    assert [seen[i].remaining for i in (1, 2, 4)] == pytest.approx([14.0, 12.0, 6.0])
 
 
 def test_ticks_count_every_call():

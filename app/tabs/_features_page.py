@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,8 +13,10 @@ import numpy as np
 from PIL import Image
 
 from app import controls
-from lisa.glossary import FEATURE_MEASURES
-from lisa.lab import Lab, PairView
+from app.cancelling import CancelButton
+from app.tabs._features_words import left_out_words
+from lisa.glossary import FEATURE_INTERVALS, FEATURE_MEASURES
+from lisa.lab import PairView
 from lisa.settings import FeatureSettings
 
 THUMB = 56
@@ -53,24 +56,26 @@ class FeaturesPage:
     """The components of the tab, as attributes.
 
     Args:
-        lab: the facade; asked for the pairs.
+        pairs: that can be chosen.
+        left_out: those that cannot.
     """
 
-    def __init__(self, lab: Lab) -> None:
-        pairs = lab.pairs()
+    def __init__(self, pairs: Sequence[PairView], left_out: Sequence[PairView]) -> None:
         pair = pairs[0] if pairs else None
         self.fields: dict[str, gr.components.Component] = {}
-        self.study = gr.State(None)
+        self.study, self.asked, self.asked_score = gr.State(None), gr.State(None), gr.State(None)
         self._draw_choice(pairs, pair)
+        self.left_out = gr.Markdown(left_out_words(left_out), elem_id="features-left-out")
         self._draw_probe()
         self.status = gr.Markdown(EMPTY, elem_id="features-status")
+        self.stale = gr.Markdown("", elem_id="features-stale")
         with gr.Column(visible=False) as self.seen:
             self._draw_maps()
             self._draw_point()
             self._draw_table()
         self._draw_scores()
 
-    def _draw_choice(self, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
+    def _draw_choice(self, pairs: Sequence[PairView], pair: PairView | None) -> None:
         steps = controls.step_choices(pair)
         with gr.Row(elem_classes="settings"):
             self._field("run", choices=controls.pair_choices(pairs), value=pair.id if pair else None, label="Pair",
@@ -85,6 +90,7 @@ class FeaturesPage:
             self._field("method")
             self._field("dimensions")
             self.go = gr.Button("Look into both networks", variant="primary", size="lg", elem_id="look")
+            self.cancel_look = CancelButton("cancel-look")
 
     def _draw_probe(self) -> None:
         with gr.Accordion("The probe", open=False):
@@ -123,8 +129,8 @@ class FeaturesPage:
                 self.about = gr.Markdown("", elem_id="features-about")
             with gr.Column(min_width=280, scale=2):
                 self.near = gr.Gallery(
-                    label="Nearest neighbours", columns=8, height="auto", format="png", object_fit="contain",
-                    interactive=False, elem_id="features-near",
+                    label="Nearest scenes, with their distance", columns=8, height="auto",
+                    format="png", object_fit="contain", interactive=False, elem_id="features-near",
                 )  # fmt: skip
                 self.picked = gr.Gallery(
                     label="Scenes inside the lasso", columns=8, height="auto", format="png", object_fit="contain",
@@ -134,23 +140,27 @@ class FeaturesPage:
     def _draw_table(self) -> None:
         gr.Markdown("## What the features know", elem_classes="closer")
         gr.Markdown(
-            "Measured in the full feature space, not on the map: value, 95 % interval over scenes, and what chance "
-            "reaches in 5 of 100 cases. **Bold** is above chance."
+            "Measured in the full feature space, not on the map: value and 95 % interval, by bootstrap or random "
+            "halves of the scenes. **Bold** is above what chance reaches in that network in 5 of 100 cases, or a "
+            "difference whose interval leaves out 0. Differences are paired: both networks on the same resamples."
         )
+        self.verdict = gr.Markdown("", elem_id="features-verdict")
         self.table = gr.Dataframe(
-            headers=["Measure", "Of", "Baseline", "LISA", "Chance"], datatype="markdown", interactive=False,
-            wrap=True, show_label=False, max_height=2000, elem_id="features-table",
+            headers=["Measure", "Of", "Baseline", "LISA", "LISA minus Baseline", "Chance"], datatype="markdown",
+            interactive=False, wrap=True, show_label=False, max_height=2000, elem_id="features-table",
+            column_widths=["125px", "125px", "215px", "215px", "240px", "150px"],
         )  # fmt: skip
-        with gr.Accordion("What the measures mean", open=False):
+        with gr.Accordion("What the measures mean, and where the intervals come from", open=False):
             gr.Markdown("\n".join(f"- **{name}**: {about}" for name, about in FEATURE_MEASURES.items()))
+            gr.Markdown(FEATURE_INTERVALS)
 
     def _draw_scores(self) -> None:
         gr.Markdown("## The likelihood score", elem_classes="closer")
         gr.Markdown(
             "What the condition must explain, at every timestep of the probe: the target, what each network's decoder "
-            "reads from its features at every layer of the probe, and what is left over. Grey is zero; colours are the "
-            "target's three strongest directions. A network without a decoder gets one fitted to its frozen features "
-            "first, as a probe."
+            "reads from its features at every layer of the probe, and what that leaves of the target. Grey is zero; "
+            "colours are the target's three strongest directions. A network without a decoder gets one fitted to its "
+            "frozen features first, as a probe."
         )
         with gr.Row(elem_classes="settings"):
             self.scene = controls.Number(
@@ -158,13 +168,16 @@ class FeaturesPage:
                 elem_id="score-scene",
             )  # fmt: skip
             self.see = gr.Button("Look at the score", size="lg", elem_id="see")
+            self.cancel_see = CancelButton("cancel-see")
         self.readers = gr.Markdown("", elem_id="score-readers")
+        self.stale_score = gr.Markdown("", elem_id="score-stale")
         self.ratios = gr.Dataframe(
             headers=["Timestep", "Baseline", "LISA"], interactive=False, show_label=False, visible=False,
             elem_id="score-ratios",
         )  # fmt: skip
+        self.rows = gr.Markdown("", elem_id="score-rows")
         self.pictures = gr.Gallery(
-            label="Rows: target, prior, then for each network what its decoder says and what is left", columns=5,
+            label="The likelihood score", columns=5,
             height="auto", format="png", object_fit="contain", interactive=False, visible=False,
             elem_id="score-pictures",
         )  # fmt: skip

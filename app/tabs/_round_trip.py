@@ -28,6 +28,7 @@ ABOUT = (
     "Each scene of the test split is drawn from its condition; the condition is then read back from the image and "
     "laid over what was asked for. **Blue** is missing or too far, **orange** is too much or too near."
 )
+CLIPS = "Round trips are for images, and the networks of this run make clips: choose another run above."
 
 
 class RoundTripSection:
@@ -50,10 +51,11 @@ class RoundTripSection:
             self.go = gr.Button("Draw and read back", size="lg", elem_id="round-trip")
         self.words = gr.Markdown("", elem_id="round-trip-words")
         self.pictures = gr.Gallery(
-            label="Asked for, drawn, read back, error", columns=4, height="auto", format="png", object_fit="contain",
-            interactive=False, visible=False, elem_id="round-trips",
+            label="Asked for, drawn, read back with its measure, error", columns=4, height="auto",
+            format="png", object_fit="contain", interactive=False, visible=False, elem_id="round-trips",
         )  # fmt: skip
         run.change(guarded(self.choose), [run], [self.step], **QUIET)
+        run.change(guarded(self.admit), [run], [self.words, self.pictures, self.go], **QUIET)
         self.go.click(
             guarded(self.draw), [run, self.step], [self.words, self.pictures], inputs_kwargs=self.fields,
             api_name="round_trip", concurrency_id="gpu", concurrency_limit=1,
@@ -67,6 +69,12 @@ class RoundTripSection:
         """List the training steps of a run."""
         steps = controls.step_choices(self._pair(run))
         return gr.update(choices=steps, value=steps[0][1] if steps else None)
+
+    def admit(self, run: str | None) -> tuple[Any, ...]:
+        """Clear what was shown of another run, and say where clips cannot be read back."""
+        pair = self._pair(run)
+        clips = bool(pair and self.lab.frames_of(pair.family))
+        return CLIPS if clips else "", gr.update(visible=False), gr.update(interactive=not clips)
 
     def draw(
         self,
@@ -87,7 +95,7 @@ class RoundTripSection:
 
 
 def pictures(seen: RoundTrips) -> list[tuple[Any, str]]:
-    """A row of four for every scene and arm."""
+    """A row of four for every scene and arm; under what was read back stands the measure, which ``summary`` names."""
     return [
         cell
         for scene in seen.scenes
@@ -95,7 +103,7 @@ def pictures(seen: RoundTrips) -> list[tuple[Any, str]]:
         for cell in (
             (scene.condition, "Asked for"),
             (trip.image, title_of(arm)),
-            (trip.read, f"{seen.measure} {trip.value:.3f}"),
+            (trip.read, f"{trip.value:.3f}"),
             (trip.error, "Error"),
         )
     ]

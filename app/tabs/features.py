@@ -13,11 +13,12 @@ from app import controls
 from app.guard import guarded
 from app.scatter import features_figure
 from app.shared import Shared
+from app.tabs import _features_words as words
 from app.tabs._compare_page import title_of
 from app.tabs._features_page import FeaturesPage, peek_html
 from app.waiting import reporter
 from lisa.errors import LisaError
-from lisa.lab import Lab
+from lisa.lab import Lab, PairView
 from lisa.options import Option, check_value, from_dict
 from lisa.settings import FeatureSettings
 
@@ -25,7 +26,8 @@ TITLE = "Features"
 ORDER = 30
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 SCENE = Option("Number of the held-out scene", low=0, high=9999)
-_NEIGHBOURS = 8
+_OF_SCORES = ("run", "checkpoint", "taps", "timesteps", "seed")
+_NEIGHBOURS = 4
 _MOST_PICKED = 48
 
 
@@ -39,70 +41,92 @@ class Features:
 
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
-        self.ui = FeaturesPage(lab)
+        self.ui = FeaturesPage(*self._pairs())
         self._wire(shared)
 
     def _wire(self, shared: Shared) -> None:
         ui = self.ui
-        shown = [ui.study, ui.color, ui.tap, ui.step]
-        ui.go.click(
+        shown, point = [ui.study, ui.asked, ui.color, ui.tap, ui.step], [ui.study, ui.tap, ui.step, ui.row]
+        looked = ui.cancel_look.starts(
+            ui.go,
             guarded(self.look),
             None,
-            [ui.study, ui.color, ui.tap, ui.step, ui.row, ui.seen, ui.status, ui.peek],
+            [ui.study, ui.asked, ui.color, ui.tap, ui.step, ui.row, ui.seen, ui.status, ui.peek, ui.picked, ui.stale],
             inputs_kwargs=ui.fields,
             api_visibility="private",
             concurrency_id="gpu",
             concurrency_limit=1,
             show_progress_on=[ui.status, ui.plot],
-        ).success(guarded(self.draw), shown, [ui.plot, ui.table], **QUIET).success(
-            guarded(self.show_row), [ui.study, ui.tap, ui.step, ui.row], [ui.about, ui.near], **QUIET
+        )
+        looked.success(guarded(self.draw), shown, [ui.plot, ui.verdict, ui.table], **QUIET).success(
+            guarded(self.show_row), point, [ui.about, ui.near], **QUIET
         )
         gr.on(
-            [ui.color.input, ui.tap.input, ui.step.input], guarded(self.draw), shown, [ui.plot, ui.table], **QUIET,
-            trigger_mode="always_last",
+            [ui.color.input, ui.tap.input, ui.step.input], guarded(self.draw), shown, [ui.plot, ui.verdict, ui.table],
+            **QUIET, trigger_mode="always_last",
         )  # fmt: skip
-        ui.bridge.select(guarded(self.click), None, [ui.row], **QUIET)
-        ui.row.change(guarded(self.show_row), [ui.study, ui.tap, ui.step, ui.row], [ui.about, ui.near], **QUIET)
+        # A change of the point is shown where it is made, and not by row.change: a look sets the point together with
+        # layer and training step, and the page would ask with the new point and the old layer.
+        ui.bridge.select(guarded(self.click), None, [ui.row], **QUIET).success(
+            guarded(self.show_row), point, [ui.about, ui.near], **QUIET
+        )
+        gr.on(
+            [ui.row.input, ui.tap.input, ui.step.input], guarded(self.show_row), point,
+            [ui.about, ui.near], **QUIET, trigger_mode="always_last",
+        )  # fmt: skip
         ui.bridge.input(guarded(self.pick), [ui.study], [ui.picked], **QUIET)
-        ui.see.click(
-            guarded(self.see), [ui.scene], [ui.readers, ui.ratios, ui.pictures], inputs_kwargs=ui.fields,
-            api_name="scores", concurrency_id="gpu", concurrency_limit=1,
+        ui.cancel_see.starts(
+            ui.see, guarded(self.see), [ui.scene],
+            [ui.asked_score, ui.readers, ui.ratios, ui.rows, ui.pictures, ui.stale_score],
+            inputs_kwargs=ui.fields, api_name="scores", concurrency_id="gpu", concurrency_limit=1,
+            show_progress_on=[ui.readers, ui.pictures],
         )  # fmt: skip
         ui.fields["run"].input(guarded(self.choose_pair), [ui.fields["run"]], [ui.fields["checkpoint"]], **QUIET)
         pair = [ui.fields["run"], ui.fields["checkpoint"]]
-        shared.on_open(guarded(self.refresh), pair, pair, **QUIET)
+        shared.on_open(guarded(self.refresh), pair, [*pair, ui.left_out], **QUIET)
         shared.tab.select(guarded(self.lab.warm_up), None, None, **QUIET)
+        gr.on(
+            [field.change for field in ui.fields.values()], guarded(self.compare), [ui.asked, ui.asked_score],
+            [ui.stale, ui.stale_score], inputs_kwargs=ui.fields, **QUIET, trigger_mode="always_last",
+            concurrency_limit=None,
+        )  # fmt: skip
 
     def look(
         self,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
         **values: Any,
     ) -> tuple[Any, ...]:
         """Collect, project and measure the features of a pair of side networks."""
         settings = self._settings(values)
-        study = self.lab.features(settings, reporter(progress))
+        study = self.lab.features(settings, self.ui.cancel_look.watched(request, reporter(progress)))
         varying = [name for name, labels in study.probe.factors.items() if len(np.unique(labels)) > 1]
         taps = list(dict.fromkeys(tap for _, _, tap in study.points))
         steps = sorted({step for step, _, _ in study.points})
-        words = (
-            f"**{len(study.probe):,} rows** for each network: {settings.scenes} scenes x "
+        asked = words.Asked(settings)
+        status = (
+            f"**{asked}**: {len(study.probe):,} rows for each network, {settings.scenes} scenes x "
             f"{len(settings.prompt_kinds())} prompts x {settings.noises} noises x "
             f"{len(settings.timestep_values())} timesteps. Both were projected together."
         )
         peek = peek_html(study.probe.images, study.probe.conditions, study.probe.factors["scene"])
         return (
             study,
+            asked,
             gr.update(choices=varying, value="shape" if "shape" in varying else varying[0]),
             gr.update(choices=taps, value=taps[0]),
             _step_slider(steps),
             0,
             gr.update(visible=True),
-            words,
+            status,
             peek,
+            gr.update(visible=False),
+            "",
         )
 
     def see(
         self,
+        request: gr.Request,
         scene: int,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
         **values: Any,
@@ -110,14 +134,30 @@ class Features:
         """Show the likelihood score of one scene, and what the decoders of a pair say of it."""
         settings = self._settings(values)
         check_value("Scene", scene, int, SCENE)
-        views = self.lab.scores(settings, scene, reporter(progress))
-        readers = _reader_titles(views[0].ratio)
+        views = self.lab.scores(settings, scene, self.ui.cancel_see.watched(request, reporter(progress)))
+        readers, asked = words.reader_titles(views[0].ratio), words.Asked(settings)
         ratios = [[view.timestep, *(f"{view.ratio[reader]:.3f}" for reader in readers)] for view in views]
         headers = ["Timestep", *(f"Alignment ratio of {title}" for title in readers.values())]
+        pictures, rows = words.score_pictures(views, readers)
         return (
-            _about_readers(readers),
+            asked,
+            f"**Scene {scene}; {asked}**. {words.about_readers(readers)}",
             gr.Dataframe(ratios, headers=headers, visible=True),
-            gr.Gallery(_score_rows(views, readers), columns=len(views), visible=True),
+            rows,
+            gr.Gallery(pictures, columns=len(views), visible=True),
+            "",
+        )
+
+    def compare(self, asked: Any, asked_score: Any, **values: Any) -> tuple[str, str]:
+        """Say when what is chosen is not what is shown, for maps and for scores."""
+        if asked is None and asked_score is None:
+            return "", ""
+        try:
+            now = self._settings(values)
+        except LisaError:  # half-typed values; the button says what is wrong with them
+            return gr.skip(), gr.skip()
+        return words.stale(asked, now, "Look into both networks"), words.stale(
+            asked_score, now, "Look at the score", _OF_SCORES
         )
 
     def _settings(self, values: dict[str, Any]) -> FeatureSettings:
@@ -131,10 +171,10 @@ class Features:
             {**values, "family": pair.family, "condition": pair.condition, "arms": ",".join(pair.arms[:2])},
         )
 
-    def draw(self, study: Any, color: str, tap: str, step: float) -> tuple[Any, ...]:
+    def draw(self, study: Any, asked: Any, color: str, tap: str, step: float) -> tuple[Any, ...]:
         """Draw the maps and fill the table for one layer and training step."""
         if study is None:
-            return None, None
+            return None, "", None
         arms = self._arms(study)
         key = self._key(study, tap, step)
         labels = study.probe.factors.get(color)
@@ -143,16 +183,18 @@ class Features:
         points = {arm: study.points[key[0], arm, key[1]] for arm in arms}
         every = np.concatenate([rows for (_, _, layer), rows in study.points.items() if layer == tap])
         titles = {arm: f"{title_of(arm)}, step {key[0]:,}" for arm in arms}
-        figure = features_figure(points, labels, _facts(study), titles, every)
-        headers = ["Measure", "Of", *map(title_of, arms), "Chance"]
-        return figure, gr.Dataframe(_table(study, *key, arms), headers=headers)
+        heading = words.pair_words(asked.settings, "<br>")
+        figure = features_figure(points, labels, words.facts(study), titles, every, heading)
+        rows = [row for row in study.table if (row.step, row.tap) == key]
+        table = gr.Dataframe(words.table(rows, arms), headers=words.headers(arms))
+        return figure, words.verdict(rows, arms), table
 
     def click(self, event: gr.SelectData) -> int:
         """Take the number of the point that was clicked."""
         return event.index
 
     def show_row(self, study: Any, tap: str, step: float, row: Any) -> tuple[Any, ...]:
-        """Show one row: what it is, and its nearest neighbours among the rows of other scenes, for each arm."""
+        """Show one row: what it is, and its nearest neighbours, the best row of each other scene, for each arm."""
         if study is None or row is None:
             return "", None
         if not 0 <= row < len(study.probe):
@@ -160,9 +202,13 @@ class Features:
         step_number, layer = self._key(study, tap, step)
         pictures = [(self._thumb(study, row), "this point")]
         for arm in self._arms(study):
-            near = study.neighbors((step_number, arm, layer), row, _NEIGHBOURS // 2)
-            pictures += [(self._thumb(study, int(i)), f"{title_of(arm)} {n}") for n, i in enumerate(near, 1)]
-        return "  \n".join(_facts(study)[row].split("<br>")), pictures
+            near = study.neighbors((step_number, arm, layer), row, _NEIGHBOURS)
+            scenes = study.probe.factors["scene"]
+            pictures += [
+                (self._thumb(study, i), f"{title_of(arm)} {n}\nscene {scenes[i]}, {distance:.3g}")
+                for n, (i, distance) in enumerate(near, 1)
+            ]
+        return "  \n".join(words.facts(study)[row].split("<br>")), pictures
 
     def pick(self, study: Any, event: gr.EventData) -> Any:
         """Show the scenes of the points inside the lasso."""
@@ -180,11 +226,18 @@ class Features:
         steps = controls.step_choices(controls.find_pair(self.lab.pairs(), run))
         return gr.update(choices=steps, value=steps[0][1] if steps else None)
 
-    def refresh(self, run: str | None, step: str | None) -> tuple[Any, Any]:
+    def refresh(self, run: str | None, step: str | None) -> tuple[Any, Any, str]:
         """Look up pairs and their training steps again; keep what is chosen."""
-        pairs = self.lab.pairs()
+        pairs, left_out = self._pairs()
         choice = controls.relisted(controls.pair_choices(pairs), run)
-        return choice, controls.relisted(controls.step_choices(controls.find_pair(pairs, choice["value"] or "")), step)
+        steps = controls.step_choices(controls.find_pair(pairs, choice["value"] or ""))
+        return choice, controls.relisted(steps, step), words.left_out_words(left_out)
+
+    def _pairs(self) -> tuple[list[PairView], list[PairView]]:
+        """Pairs of families that make images, and those of families that make clips, which are not served here."""
+        clips = {view.name for view in self.lab.families() if view.frames}
+        pairs = self.lab.pairs()
+        return [each for each in pairs if each.family not in clips], [each for each in pairs if each.family in clips]
 
     def _arms(self, study: Any) -> list[str]:
         return list(dict.fromkeys(arm for _, arm, _ in study.points))
@@ -206,61 +259,3 @@ def _step_slider(steps: list[int]) -> Any:
     return gr.update(
         minimum=steps[0], maximum=max(steps[-1], steps[0] + 1), step=step, value=steps[-1], visible=len(steps) > 1
     )
-
-
-def _reader_titles(readers: Any) -> dict[Any, str]:
-    """A heading for each decoder; the layer is named where there are several."""
-    several = len({reader.tap for reader in readers}) > 1
-    return {each: title_of(each.arm) + (f" at {each.tap}" if several else "") for each in readers}
-
-
-def _about_readers(readers: dict[Any, str]) -> str:
-    """Where the decoders come from."""
-    fitted = [title for reader, title in readers.items() if reader.fitted]
-    taps = ", ".join(dict.fromkeys(reader.tap for reader in readers))
-    if not fitted:
-        return f"Read at {taps}, by the decoders that were trained with the networks."
-    return f"Read at {taps}. **A probe was fitted** to the frozen features of {', '.join(fitted)}: it has no decoder."
-
-
-def _score_rows(views: Any, readers: dict[Any, str]) -> list[tuple[Image.Image, str]]:
-    """Pictures row by row: one row for each quantity, one column for each timestep."""
-    rows: list[tuple[str, list[Image.Image]]] = [
-        ("target", [view.target for view in views]),
-        ("prior", [view.prior for view in views]),
-    ]
-    for reader, title in readers.items():
-        rows.append((f"{title} says", [view.decoded[reader] for view in views]))
-        rows.append((f"{title} leaves", [view.difference[reader] for view in views]))
-    return [
-        (image, f"{name}, {view.timestep}") for name, images in rows for image, view in zip(images, views, strict=True)
-    ]
-
-
-def _facts(study: Any) -> list[str]:
-    """One line for each row: where in the design it stands, and its caption."""
-    factors, captions = study.probe.factors, study.probe.captions
-    return [
-        f"point {i}, scene {scene}: {captions[scene]}<br>{factors['prompt'][i]} prompt, noise {factors['noise'][i]}, "
-        f"timestep {factors['timestep'][i]}"
-        for i, scene in enumerate(factors["scene"])
-    ]
-
-
-def _table(study: Any, step: int, tap: str, arms: list[str]) -> list[list[str]]:
-    """Rows of the table: measure, factor, one cell for each arm, what chance reaches."""
-    cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in study.table:
-        if (row.step, row.tap) == (step, tap):
-            cells.setdefault((row.measure, row.factor), {})[row.arm] = row.figure
-    lines = []
-    for (measure, factor), figures in cells.items():
-        chance = max(figure.null for figure in figures.values())
-        values = [_cell(figures[arm]) for arm in arms[:2]]
-        lines.append([measure, factor, *values, "" if math.isnan(chance) else f"{chance:.3f}"])
-    return lines
-
-
-def _cell(figure: Any) -> str:
-    value = f"**{figure.value:.3f}**" if figure.above_null else f"{figure.value:.3f}"
-    return f"{value} ({figure.low:.3f} to {figure.high:.3f})"

@@ -18,16 +18,25 @@ def print_settings(settings: Any) -> None:
 
 
 def bars() -> Report:
-    """A reporter that shows one progress bar for each piece of work, and a line for what cannot be counted."""
-    shown: dict[str, tqdm] = {}
+    """A reporter that shows one progress bar for each piece of work, and a line for what cannot be counted.
+
+    As in ``lisa.report.Countdown``, work that goes on under another name keeps its bar.
+    """
+    bar: tqdm | None = None
 
     def report(what: str, done: int, total: int) -> None:
+        nonlocal bar
         if total <= 1:
             tqdm.write(what, file=sys.stderr)
             return
-        bar = shown.get(what) or shown.setdefault(what, tqdm(total=total, desc=what))
+        if bar is not None and (bar.total != total or done < bar.n):
+            bar.close()
+            bar = None
+        bar = tqdm(total=total) if bar is None else bar
+        bar.set_description(what, refresh=False)
         bar.update(done - bar.n)
         if done >= total:
-            shown.pop(what).close()
+            bar.close()
+            bar = None
 
     return report

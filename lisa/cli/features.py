@@ -41,14 +41,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def markdown(table) -> list[str]:
-    """A Markdown table of a study's rows: value, 95 % interval, and the 95th percentile of the permutation null."""
-    lines = ["| step | arm | tap | measure | factor | value | 95 % interval | null |", "| --- " * 8 + "|"]
+    """A Markdown table of a study's rows.
+
+    Value, 95 % interval, 95th percentile of the permutation null, and by how much the value is higher than that of the
+    first arm, paired, with a 95 % interval.
+    """
+    heads = ["step", "arm", "tap", "measure", "factor", "value", "95 % interval", "null", "minus first arm"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for row in table:
-        figure = row.figure
+        figure, apart = row.figure, row.difference
         null = "" if figure.null != figure.null else f"{figure.null:.3f}"
+        more = f"{apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f})" if apart else ""
         lines.append(
             f"| {row.step} | {row.arm} | {row.tap} | {row.measure} | {row.factor} | {figure.value:.3f} "
-            f"| {figure.low:.3f} to {figure.high:.3f} | {null} |"
+            f"| {figure.low:.3f} to {figure.high:.3f} | {null} | {more} |"
         )
     return lines
 

@@ -1,7 +1,11 @@
 """How much features know of each factor, measured in the full feature space and never on a projection.
 
 All measures but DCI work on the Gram matrix of the features, so their cost does not depend on the number of channels.
-Labels are (N,) whole numbers from 0; intervals and nulls are those of ``lisa.metrics.resampling``.
+Labels are (N,) whole numbers from 0; intervals and nulls are those of ``lisa.metrics.resampling``: the bootstrap for
+variance share, probe accuracy and informativeness, which weigh rows (the probes stay as fitted: what varies is whom
+they are asked about, so their intervals leave out that other scenes would have taught them otherwise); halves of the
+scenes for silhouette and linear CKA, which compare rows with each other, and
+for DCI's disentanglement and completeness, whose regression would fit repeated scenes more closely than new ones.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ from lisa.metrics.resampling import PERMUTATIONS, Blocks, Figure, figure
 Array = np.ndarray
 _FOLDS = 5
 _RIDGE = 1.0
-_DCI_DRAWS = 20
 _STACK = 20_000  # columns of one-hot labels that are multiplied at once
 
 
@@ -28,16 +31,14 @@ def gram_matrix(features: Array) -> Array:
 def variance_share(gram: Array, labels: Array, blocks: Blocks) -> Figure:
     """Share of the features' variance between the groups of a factor, 0..1: R^2 of PERMANOVA (Anderson 2001)."""
     one_hot = _one_hot(labels)
-    masks = np.zeros((len(halves := blocks.halves()), len(labels), 1), np.float32)
-    for mask, rows in zip(masks, halves, strict=True):
-        mask[rows] = 1
     shuffled = np.stack([one_hot_of(blocks.permuted(labels), one_hot.shape[1]) for _ in range(PERMUTATIONS)])
     whole = variance_shares(gram, one_hot[None])[0]
-    return figure(whole, variance_shares(gram, one_hot * masks), variance_shares(gram, shuffled))
+    drawn = variance_shares(gram, one_hot * blocks.bootstrap()[..., None])
+    return figure(whole, drawn, variance_shares(gram, shuffled))
 
 
 def variance_shares(gram: Array, groups: Array) -> Array:
-    """Variance shares (B,) of B groupings (B, N, G) of 0 and 1; rows of zeros take no part."""
+    """Variance shares (B,) of B groupings (B, N, G): 0, or in a row's own group how often the row counts."""
     step = max(1, _STACK // groups.shape[2])
     return np.concatenate([_shares(gram, groups[i : i + step]) for i in range(0, len(groups), step)])
 
@@ -145,11 +146,16 @@ def probe_accuracy(probes: Probes, labels: Array) -> Figure:
     blocks = probes.blocks
     folds, hot = folds_of(labels, blocks), _one_hot(labels)
     hits = probes.say(hot, folds).argmax(1) == labels
-    shuffled = [blocks.permuted(labels) for _ in range(PERMUTATIONS)]
-    said = probes.say(np.concatenate([one_hot_of(each, hot.shape[1]) for each in shuffled], 1), folds)
-    said = said.reshape(len(labels), PERMUTATIONS, -1).argmax(2)
-    chance = [(said[:, i] == each).mean() for i, each in enumerate(shuffled)]
-    return figure(hits.mean(), (hits[rows].mean() for rows in blocks.halves()), chance)
+    weights = blocks.bootstrap()
+    return figure(hits.mean(), weights @ hits / weights.sum(1), _hits_by_chance(probes, labels, folds).mean(1))
+
+
+def _hits_by_chance(probes: Probes, labels: Array, folds: Array) -> Array:
+    """Which rows (PERMUTATIONS, N) a probe names rightly that is taught and asked permuted labels."""
+    shuffled = np.stack([probes.blocks.permuted(labels) for _ in range(PERMUTATIONS)])
+    count = int(labels.max()) + 1
+    said = probes.say(np.concatenate([one_hot_of(each, count) for each in shuffled], 1), folds)
+    return shuffled == said.reshape(len(labels), PERMUTATIONS, count).argmax(2).T
 
 
 def folds_of(labels: Array, blocks: Blocks) -> Array:
@@ -163,8 +169,8 @@ def dci(features: Array, factors: Mapping[str, Array], blocks: Blocks) -> dict[s
 
     The importance of a channel for a factor is the size of its weights in ridge regression to the factor's groups.
     Disentanglement asks whether a channel serves one factor, completeness whether a factor sits in few channels.
-    Informativeness is the mean held-out accuracy of linear probes above chance, scaled so that 1 is all right; its
-    null is in ``probe_accuracy``.
+    Informativeness is the mean held-out accuracy of linear probes above that of the commonest answer, scaled so that 1
+    is all right.
 
     Args:
         features: (N, D).
@@ -173,8 +179,8 @@ def dci(features: Array, factors: Mapping[str, Array], blocks: Blocks) -> dict[s
     """
     x = ((features - features.mean(0)) / (features.std(0) + 1e-6)).astype(np.float32)
     labels = list(factors.values())
-    halves = [importances(x[rows], [[each[rows] for each in labels]])[0] for rows in blocks.halves(_DCI_DRAWS)]
-    drawn = [[blocks.permuted(each) for each in labels] for _ in range(_DCI_DRAWS)]
+    halves = [importances(x[rows], [[each[rows] for each in labels]])[0] for rows in blocks.halves()]
+    drawn = [[blocks.permuted(each) for each in labels] for _ in range(PERMUTATIONS)]
     whole, *chance = importances(x, [labels, *drawn])
     figures = {}
     for name, turn in (("disentanglement", np.asarray), ("completeness", np.transpose)):
@@ -187,26 +193,34 @@ def importances(x: Array, draws: list[list[Array]]) -> list[Array]:
     """For each draw of all factors' labels: the share (D, F) of each channel in each factor's ridge weights."""
     hot = [[_one_hot(labels) for labels in factors] for factors in draws]
     groups = np.concatenate([each / each.sum(0) - 1 / len(each) for factors in hot for each in factors], 1)
-    gram = x @ x.T
-    kernel = gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram), dtype=gram.dtype)
-    weights = np.abs(x.T @ np.linalg.solve(kernel, groups.astype(np.float32)))
+    weights = np.abs(_ridge_weights(x, groups.astype(np.float32)))
     ends = np.cumsum([each.shape[1] for factors in hot for each in factors])[:-1]
     sums = np.stack([part.sum(1) for part in np.split(weights, ends, 1)], 1)
     shares = sums / np.maximum(sums.sum(0), 1e-12)
     return np.split(shares, len(draws), 1)
 
 
+def _ridge_weights(x: Array, targets: Array) -> Array:
+    """Weights (D, G) of ridge regression of targets (N, G) on x (N, D), by the smaller of the two systems."""
+    ridge = np.float32(_RIDGE * np.square(x).sum() / len(x))
+    if x.shape[1] < len(x):
+        return np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1], dtype=x.dtype), x.T @ targets)
+    return x.T @ np.linalg.solve(x @ x.T + ridge * np.eye(len(x), dtype=x.dtype), targets)
+
+
 def _informativeness(probes: Probes, factors: list[Array]) -> Figure:
-    blocks, hot = probes.blocks, [_one_hot(labels) for labels in factors]
-    said = [probes.say(each, folds_of(labels, blocks)) for each, labels in zip(hot, factors, strict=True)]
-    hits = np.stack([each.argmax(1) == labels for each, labels in zip(said, factors, strict=True)])
-    chance = np.array([each.mean(0).max() for each in hot])
-
-    def above_chance(rows: Array) -> float:
-        return float(np.mean((hits[:, rows].mean(1) - chance) / np.maximum(1 - chance, 1e-12)))
-
+    blocks, weights = probes.blocks, probes.blocks.bootstrap()
+    value, draws, chance = 0.0, np.zeros(len(weights)), np.zeros(PERMUTATIONS)
+    for labels in factors:
+        folds, hot = folds_of(labels, blocks), _one_hot(labels)
+        hits = probes.say(hot, folds).argmax(1) == labels
+        common = hot.mean(0).max()
+        scale = len(factors) * max(1 - common, 1e-12)
+        value += (hits.mean() - common) / scale
+        draws += (weights @ hits / weights.sum(1) - common) / scale
+        chance += (_hits_by_chance(probes, labels, folds).mean(1) - common) / scale
     # Probes that are wrong more often than the commonest answer fall below 0.
-    return figure(above_chance(np.arange(len(factors[0]))), map(above_chance, blocks.halves()), lowest=-np.inf)
+    return figure(value, draws, chance, lowest=-np.inf)
 
 
 def purity(table: Array) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from app import waiting
 from app.waiting import duration, part_of, reporter, standing_words
-from lisa.report import Countdown, Standing
+from lisa.report import Countdown, Phases, Standing
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def test_the_bar_shows_the_remaining_time_once_there_is_a_pace(monkeypatch):
     report("drawing", 0, 10)
     report("drawing", 4, 10)
     assert shown == [((0, 10), "drawing"), ((4, 10), "drawing, 3 s to go")]
+
+
+def test_a_whole_of_many_phases_is_shown_as_a_share():
+    shown = []
+    report = reporter(lambda progress, desc: shown.append((progress, desc)))
+    Phases([("rendering", 1.0), ("measuring", 3.0)], report).next()("scenes", 1, 2)
+    assert shown[-1][0] == pytest.approx(0.125) and shown[-1][1].startswith("rendering")
 
 
 def test_pieces_report_as_parts_of_the_whole():

@@ -88,12 +88,98 @@ def test_features_are_mapped_pointed_at_and_lassoed(page):
     dot.hover(force=True)
     expect(page.locator("#features-peek p")).to_contain_text("scene")
     expect(page.locator("#features-about")).to_contain_text("point 0, scene 0")  # before any click
+    assert page.locator(".toast-body").count() == 0
+    expect(page.locator("#features-verdict")).to_contain_text("Is LISA more disentangled than Baseline?")
+    expect(page.locator("#cancel-look")).to_be_hidden()
     dot.click(force=True)
     pointed = re.search(r"point [1-9]\d*, scene \d+", page.locator("#features-peek p").inner_text())[0]
     expect(page.locator("#features-about")).to_contain_text(pointed)
+    expect(page.locator("#features-about")).not_to_contain_text("point 0,")
     expect(page.locator("#features-near img").nth(8)).to_be_visible()
+    near = [
+        re.findall(r"scene (\d+), [\d.]+", each) for each in (shown_near(page, "Baseline"), shown_near(page, "LISA"))
+    ]
+    assert [len(set(scenes)) for scenes in near] == [4, 4]
     lasso(page, plot)
     expect(page.locator("#features-picked")).to_contain_text(re.compile(r"Scenes inside the lasso: [1-6] of \d+"))
+
+
+def shown_near(page, title):
+    """Captions of the neighbours for one network."""
+    captions = page.locator("#features-near .caption-label").all_inner_texts()
+    return " ".join(text for text in captions if text.startswith(title))
+
+
+def look_into(page, scenes):
+    open_tab(page, "Features")
+    page.get_by_role("button", name="The probe").click()
+    fill(page, "Scenes", scenes)
+    page.locator("#look").click()
+
+
+def test_maps_say_what_they_are_of_when_another_pair_is_chosen(page):
+    look_into(page, 4)
+    status = page.locator("#features-status")
+    expect(status).to_contain_text("canny, scenes-unet, checkpoints/scenes-unet/canny, step", timeout=LONG)
+    expect(page.locator("#features-plot .gtitle")).to_contain_text("checkpoints/scenes-unet/canny")
+    expect(page.locator("#features-stale")).not_to_contain_text("choice above")
+    options = page.get_by_role("option")
+    page.get_by_role("combobox", name="Pair").locator("visible=true").first.click()
+    options.first.wait_for()
+    assert not [each for each in options.all_inner_texts() if "video" in each]
+    options.filter(has_text="depth").first.click()
+    expect(page.locator("#features-stale")).to_contain_text("is not what is shown here: Pair")
+    expect(status).to_contain_text("checkpoints/scenes-unet/canny")
+
+
+def test_a_look_can_be_cancelled_and_leaves_the_queue_free(page, lab):
+    look_into(page, 2000)
+    page.locator("#cancel-look").click()
+    expect(page.locator("#cancel-look")).to_be_hidden()
+    page.get_by_role("button", name="The probe").wait_for()
+    fill(page, "Scenes", 4)
+    page.locator("#look").click()
+    expect(page.locator("#features-status")).to_contain_text("80 rows for each network, 4 scenes", timeout=LONG)
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_a_refused_look_is_told_by_its_toast_alone(page):
+    open_tab(page, "Features")
+    page.get_by_role("button", name="The probe").click()
+    timesteps = page.get_by_role("textbox", name=re.compile("^Timesteps"))
+    timesteps.fill("5,5")
+    timesteps.press("Tab")
+    page.locator("#look").click()
+    expect(page.get_by_text("use different whole numbers from 0 to 999")).to_be_visible()
+    expect(page.locator("#cancel-look")).to_be_hidden()
+    expect(page.locator("#features-status").get_by_text("Error", exact=True)).to_be_hidden()
+    expect(page.locator("#features-status")).to_contain_text("Press Look into both networks")
+
+
+def test_nothing_is_wider_than_a_phone(browser, url):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.set_default_timeout(LONG)
+    page.goto(url)
+    page.get_by_role("button", name="Generate the pair").wait_for()
+    look_into(page, 4)
+    expect(page.locator("#features-near img").nth(6)).to_be_attached()  # three other scenes for each network
+    page.locator("#see").click()
+    expect(page.locator("#score-pictures img").nth(29)).to_be_attached()  # six rows, five timesteps
+    fits(page, "#score-pictures", "#features-near")
+    open_tab(page, "Evaluate")
+    page.locator("#round-trip").click()
+    expect(page.locator("#round-trips img").nth(7)).to_be_attached()
+    fits(page, "#round-trips")
+    page.close()
+
+
+def fits(page, *galleries):
+    """Nothing lies beside the page, and no caption of the galleries is cut."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for gallery in galleries:
+        captions = page.locator(f"{gallery} .caption-label")
+        cut = captions.evaluate_all("all => all.filter(c => c.scrollWidth > c.clientWidth).map(c => c.innerText)")
+        assert captions.count() and not cut
 
 
 def lasso(page, plot):

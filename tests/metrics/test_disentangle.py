@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from lisa.metrics import disentangle as d
-from lisa.metrics.resampling import Blocks
+from lisa.metrics.resampling import RESAMPLES, Blocks, Figure, difference, figure
 
 SCENES, TIMES = 40, 5
 RNG = np.random.default_rng(0)
@@ -118,4 +118,61 @@ def test_dci_tells_separate_channels_from_mixed_ones(blocks):
     assert apart["informativeness"].value > 0.9 and together["informativeness"].value > 0.9
     nothing = d.dci(noise, factors, blocks)
     assert all(figure.low <= figure.value <= figure.high for figure in nothing.values())
-    assert nothing["informativeness"].value < 0.3 and not nothing["disentanglement"].above_null
+    assert nothing["informativeness"].value < 0.3
+    assert not any(nothing[name].above_null for name in ("disentanglement", "informativeness"))
+    assert apart["informativeness"].above_null and -0.2 < apart["informativeness"].null < 0.4
+
+
+def test_a_value_below_the_least_by_rounding_stays_in_its_interval():
+    shown = figure(-0.0004, [0.0, 0.0], lowest=0.0)
+    assert (shown.low, shown.value, shown.high) == (0, 0, 0)
+
+
+def test_the_same_groups_in_another_order_are_not_above_chance():
+    assert not Figure(0.3790001, 0.0, 1.0, 0.379).above_null and Figure(0.38, 0.0, 1.0, 0.379).above_null
+
+
+def test_resamples_are_the_same_for_every_set_of_features(blocks):
+    blocks.permuted(colors)  # what was drawn before does not matter
+    other = Blocks(scenes)
+    assert np.array_equal(blocks.bootstrap(), other.bootstrap())
+    assert all(np.array_equal(*pair) for pair in zip(blocks.halves(), other.halves(), strict=True))
+    assert not np.array_equal(blocks.bootstrap(), Blocks(scenes, 1).bootstrap())
+    weights = blocks.bootstrap()
+    assert weights.shape == (RESAMPLES, SCENES * TIMES) and (weights.sum(1) == SCENES * TIMES).all()
+    assert all(len(set(weights[0][scenes == s])) == 1 for s in range(SCENES))
+
+
+def test_a_difference_is_paired():
+    """What both share does not widen the interval; a difference of independent measures would."""
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(0, 0.1, RESAMPLES), rng.normal(0, 0.001, RESAMPLES)
+    first, second = figure(0.5, 0.5 + shared), figure(0.52, 0.52 + shared + own)
+    apart = difference(second, first)
+    assert apart.value == pytest.approx(0.02) and apart.excludes_zero and apart.high - apart.low < 0.01
+    assert first.high - first.low > 0.2 and not Figure(0.0, -0.1, 0.1).excludes_zero
+    assert not difference(second, second).excludes_zero
+
+
+def one_more_probe(seed):
+    """Rows that show their scene and, in three channels, its kind."""
+    rng = np.random.default_rng(seed)
+    kinds = np.repeat(rng.integers(3, size=SCENES), TIMES)
+    shown = np.repeat(rng.normal(size=(SCENES, 12)), TIMES, 0)
+    return shown + 0.7 * rng.normal(size=shown.shape) + 1.4 * np.eye(12)[kinds], kinds, shown
+
+
+MEASURES = {
+    "share": lambda rows, kinds, shown, of: d.variance_share(d.gram_matrix(rows), scenes, of),
+    "cka": lambda rows, kinds, shown, of: d.linear_cka(d.gram_matrix(rows), d.gram_matrix(shown), of),
+    "silhouette": lambda rows, kinds, shown, of: d.silhouette(d.gram_matrix(rows), scenes, of),
+    "dci": lambda rows, kinds, shown, of: d.dci(rows, {"kind": kinds, "time": times}, of)["disentanglement"],
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_intervals_are_as_wide_as_the_measure_varies_between_probes(measure, blocks):
+    """The spread over twenty probes of other scenes is the standard error that each of them estimates."""
+    seen = [measure(*one_more_probe(seed), blocks) for seed in range(20)]
+    estimated = np.mean([np.std(figure.draws) for figure in seen])
+    assert 0.6 < estimated / np.std([figure.value for figure in seen]) < 1.7
