@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,18 @@ from lisa.data.source import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
 from lisa.generate import Control, initial_noise, sample
+from lisa.measuring import RESULTS, owned, reference
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
+from lisa.origin import read_origin
 from lisa.report import Report, Ticks, noted, tell_nobody
-from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
-from lisa.settings import GenerateSettings, TrainSettings
+from lisa.runs import EVALUATION_NOTE, RunFolder
+from lisa.settings import GenerateSettings, TrainSettings, parse_arms
 from lisa.strips import strip
 
 _BATCH = 32
 _BOOTSTRAP = 2000
-RESULTS = "evaluation.json"
 OnPass = Callable[[int], None]
 
 
@@ -54,8 +55,9 @@ class Held:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same for all checkpoints of a run."""
+    """What is the same for all checkpoints of a run; ``arms`` are in the order of its settings."""
 
+    arms: tuple[str, ...]
     family: Family
     held: Held
     measure: Measure
@@ -87,7 +89,7 @@ def evaluate(
         with a 95 % interval.
     """
     run = RunFolder.open(folder)
-    with run.lock(name=EVALUATION_LOCK), noted(run.path / EVALUATION_NOTE, report) as report:
+    with owned(run), noted(run.path / EVALUATION_NOTE, report) as report:
         return _evaluate(run, count, sampling_steps, steps, judge_folder, report)
 
 
@@ -109,12 +111,13 @@ def _evaluate(
     held = held_out(family, training.data, training.condition, count, report)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())
-    arms = sum(len(_arms(run.verify_checkpoint(step))) for step in todo)
+    named = () if read_origin(run.path) else tuple(arm.name for arm in parse_arms(training.arms))
+    arms = sum(len(_arms(run.verify_checkpoint(step), named)) for step in todo)
     on_pass = Ticks("drawing and measuring", arms * passes(len(held.data), sampling_steps + 1), report)
-    task = _Task(family, held, measure, judge, sampling_steps, on_pass)
+    task = _Task(named, family, held, measure, judge, sampling_steps, on_pass)
     for step in todo:
         rows += _measure_step(task, step, run.checkpoint_dir(step))
-        _store(run.path, len(held.data), sampling_steps, rows)
+        _store(run.path, len(held.data), sampling_steps, rows, named)
     return rows
 
 
@@ -141,12 +144,17 @@ def held_out(family: Family, data: str, condition: str, count: int, report: Repo
     return Held(Truth(maps, pool), training_data(family, pictures, latents))
 
 
-def _arms(checkpoint: Path) -> list[str]:
-    return sorted(path.name for path in checkpoint.iterdir() if path.is_dir())
+def _arms(checkpoint: Path, named: Sequence[str]) -> list[str]:
+    """The arms of a checkpoint in the order in which the run names them, the first being the reference everywhere."""
+    return _ordered({path.name for path in checkpoint.iterdir() if path.is_dir()}, named)
+
+
+def _ordered(arms: Collection[str], named: Sequence[str]) -> list[str]:
+    return [name for name in named if name in arms] + sorted(set(arms).difference(named))
 
 
 def _measure_step(task: _Task, step: int, folder: Path) -> list[dict[str, Any]]:
-    family, held, arms = task.family, task.held, _arms(folder)
+    family, held, arms = task.family, task.held, _arms(folder, task.arms)
     per_scene: dict[str, dict[str, np.ndarray]] = {}
     for arm in arms:
         side = family.load_side(folder / arm)
@@ -235,15 +243,14 @@ def _map(held: Held, index: int, frames: int) -> Image.Image:
     return strip([Image.fromarray(each) for each in held.truth.conditions[index * frames : (index + 1) * frames]])
 
 
-def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]]) -> None:
-    """Keep the rows of steps that were measured before on the same scenes."""
+def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]], named: Sequence[str]) -> None:
+    """Keep the rows of steps that were measured before on the same scenes against the same arm."""
     path = folder / RESULTS
     old = read_json(path) if path.exists() else {}
     head = {"scenes": count, "sampling_steps": sampling_steps}
     done = {(row["step"], row["arm"]) for row in rows}
-    kept = (
-        [row for row in old.get("rows", []) if (row["step"], row["arm"]) not in done]
-        if {k: old.get(k) for k in head} == head
-        else []
-    )
-    write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], row["arm"]))})
+    before = old.get("rows", [])
+    same = {key: old.get(key) for key in head} == head and reference(before) == reference(rows)
+    kept = [row for row in before if (row["step"], row["arm"]) not in done] if same else []
+    order = _ordered({row["arm"] for row in kept + rows}, named)
+    write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], order.index(row["arm"])))})

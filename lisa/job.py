@@ -7,9 +7,8 @@ folder, so it makes no difference who started the run or whether anybody watches
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from lisa.processes import accelerator_for, first_decides
 from lisa.report import Report, noted, tell_nobody
 from lisa.runs import PREPARATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
+from lisa.spawn import on_signals
 from lisa.strips import strip
 from lisa.train import StepRecord, Trainer
 
@@ -70,7 +70,7 @@ class Job:
         """Run to the end or to the next stop, yielding after every step."""
         with contextlib.ExitStack() as stack:
             first_decides(self.accelerator, lambda: self._own_folder(stack))
-            stack.enter_context(_signals(self.ask_to_stop))
+            stack.enter_context(on_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             with self._noted() as report:
                 trainer = self._prepare(report)
@@ -144,8 +144,11 @@ class Job:
 
     def _loop(self, trainer: Trainer) -> Iterator[StepRecord]:
         self._state("running", trainer)
+        before = time.perf_counter()
         for record in trainer.steps():
-            self._log(record)
+            now = time.perf_counter()
+            self._log(record, now - before)
+            before = now
             last = record.step == self.settings.steps
             self._after_step(trainer, last)
             yield record
@@ -182,11 +185,12 @@ class Job:
             self._save(trainer)
             self._state("running", trainer)
 
-    def _log(self, record: StepRecord) -> None:
+    def _log(self, record: StepRecord, elapsed: float) -> None:
+        """Log a step: its own seconds, and those since the step before, with all that was done between them."""
         if self.writer:
+            more = {"learning_rate": record.learning_rate, "seconds": record.seconds, "elapsed": elapsed}
             for arm, losses in record.losses.items():
-                row = {"kind": "train", "step": record.step, "arm": arm, **losses}
-                self.run.append_event({**row, "learning_rate": record.learning_rate, "seconds": record.seconds})
+                self.run.append_event({"kind": "train", "step": record.step, "arm": arm, **losses, **more})
 
     def _takes_part(self, trainer: Trainer) -> bool:
         """Whether this process runs what only the first one writes down: spread networks need all to run them."""
@@ -281,17 +285,3 @@ def _due(step: int, every: int, last: bool) -> bool:
 
 def _flag(value: bool, accelerator: Accelerator) -> Any:
     return torch.tensor(int(value), device=accelerator.device)
-
-
-@contextlib.contextmanager
-def _signals(handler: Callable[..., None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the run after its step, and put the old handlers back."""
-    try:
-        old = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not in the main thread, as in tests: no signals to handle
-        old = {}
-    try:
-        yield
-    finally:
-        for number, previous in old.items():
-            signal.signal(number, previous)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lisa.data.check import DataReport
-from lisa.follow import command, environment, last_words
+from lisa.follow import command
 from lisa.settings import TrainSettings
+from lisa.spawn import environment, last_words
 
 _EVERY = 0.3  # seconds between looks at the process
 
@@ -162,7 +163,7 @@ def _follow(process: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[
     shown = Plan("starting")
     yield shown
     while process.poll() is None:
-        plan = _read(out, last_words(log) if log.stat().st_size else "starting")
+        plan = _read(out, last_words(log) or "starting")
         if plan != shown:
             shown = plan
             yield plan
@@ -191,4 +192,6 @@ def _failure(code: int, log: Path) -> str:
     if code < 0:
         return f"The system ended the estimate (signal {-code}), most likely for want of memory: use smaller batches."
     words = last_words(log, most=1000)
-    return words.removeprefix("error: ") if words.startswith("error: ") else f"The estimate ended early: {words}."
+    if words.startswith("error: "):
+        return words.removeprefix("error: ")
+    return f"The estimate ended early: {words or 'it left no word'}."

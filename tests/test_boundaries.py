@@ -27,6 +27,8 @@ ROWS = (
         "quiet",
         "glossary",
         "follow",
+        "measuring",
+        "spawn",
         "origin",
         "unzip",
         "zero_gpu",
