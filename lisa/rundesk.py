@@ -90,6 +90,8 @@ class RunDesk:
     def start(self, settings: TrainSettings, name: str) -> str:
         """Start training in a process of its own; it outlives the lab.
 
+        A run of that name that failed before its first step gives way.
+
         Args:
             settings: what to train.
             name: name of the new run.
@@ -98,12 +100,17 @@ class RunDesk:
             The run's id.
 
         Raises:
-            LisaError: if a setting or the name is wrong, or there is a run of that name.
+            LisaError: if a setting or the name is wrong, or there is a run of that name; see ``lisa.ready``.
         """
+        from lisa.ready import check_ready
+
         settings = check(settings)
         folder = own_folder(self.root, name)
-        if folder.exists():
+        check_ready(settings)
+        if folder.exists() and not (RunFolder(folder).exists() and follow.progress(RunFolder(folder)).fruitless):
             raise LisaError(f"There is a run {name} already: resume it, or choose another name.")
+        if folder.exists():  # it came to nothing, most often for a slip in its settings
+            follow.delete(RunFolder(folder))
         follow.start(settings, folder, self.root)
         return str(folder.relative_to(self.root))
 
@@ -212,6 +219,10 @@ class RunDesk:
     def evaluation(self, run: str) -> Evaluation:
         """What has been measured of a run so far."""
         return measuring.evaluation(self._any(run))
+
+    def has(self, run: str) -> bool:
+        """Whether there is a run of that id."""
+        return any(str(path.relative_to(self.root)) == run for path in run_folders(self.root))
 
     def sample_steps(self, run: str) -> tuple[int, ...]:
         """The training steps that have preview images, first to last."""
