@@ -1,4 +1,4 @@
-"""Honest comparison of a run's arms on held-out scenes: validation loss and condition fidelity per training step.
+"""Honest comparison of a run's arms on held-out scenes: test loss and condition fidelity per training step.
 
 All arms see the same scenes, captions, noise and timesteps, so differences are paired; intervals come from a
 bootstrap over scenes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lisa.arms import in_order
 from lisa.data.samples import (
     TrainingData,
     condition_pool,
@@ -34,10 +35,9 @@ from lisa.measuring import RESULTS, owned, reference
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.options import from_dict
-from lisa.origin import read_origin
 from lisa.report import Report, Ticks, noted, tell_nobody
 from lisa.runs import EVALUATION_NOTE, RunFolder
-from lisa.settings import GenerateSettings, TrainSettings, parse_arms
+from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
 
 _BATCH = 32
@@ -55,9 +55,9 @@ class Held:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same for all checkpoints of a run; ``arms`` are in the order of its settings."""
+    """What is the same for all checkpoints of a run; ``arms`` as in its settings."""
 
-    arms: tuple[str, ...]
+    arms: str
     family: Family
     held: Held
     measure: Measure
@@ -85,7 +85,7 @@ def evaluate(
         report: called with (what is being done, done, in all).
 
     Returns:
-        Rows with step, arm, validation loss, fidelity, and for all arms but the first the paired difference to it
+        Rows with step, arm, test loss, fidelity, and for all arms but the first the paired difference to it
         with a 95 % interval.
     """
     run = RunFolder.open(folder)
@@ -111,13 +111,12 @@ def _evaluate(
     held = held_out(family, training.data, training.condition, count, report)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())
-    named = () if read_origin(run.path) else tuple(arm.name for arm in parse_arms(training.arms))
-    arms = sum(len(_arms(run.verify_checkpoint(step), named)) for step in todo)
+    arms = sum(len(_arms(run.verify_checkpoint(step), training.arms)) for step in todo)
     on_pass = Ticks("drawing and measuring", arms * passes(len(held.data), sampling_steps + 1), report)
-    task = _Task(named, family, held, measure, judge, sampling_steps, on_pass)
+    task = _Task(training.arms, family, held, measure, judge, sampling_steps, on_pass)
     for step in todo:
         rows += _measure_step(task, step, run.checkpoint_dir(step))
-        _store(run.path, len(held.data), sampling_steps, rows, named)
+        _store(run.path, len(held.data), sampling_steps, rows, training.arms)
     return rows
 
 
@@ -144,13 +143,9 @@ def held_out(family: Family, data: str, condition: str, count: int, report: Repo
     return Held(Truth(maps, pool), training_data(family, pictures, latents))
 
 
-def _arms(checkpoint: Path, named: Sequence[str]) -> list[str]:
-    """The arms of a checkpoint in the order in which the run names them, the first being the reference everywhere."""
-    return _ordered({path.name for path in checkpoint.iterdir() if path.is_dir()}, named)
-
-
-def _ordered(arms: Collection[str], named: Sequence[str]) -> list[str]:
-    return [name for name in named if name in arms] + sorted(set(arms).difference(named))
+def _arms(checkpoint: Path, named: str) -> list[str]:
+    """The arms of a checkpoint in the order of the run's settings, the first being the reference everywhere."""
+    return in_order({path.name for path in checkpoint.iterdir() if path.is_dir()}, named)
 
 
 def _measure_step(task: _Task, step: int, folder: Path) -> list[dict[str, Any]]:
@@ -243,7 +238,7 @@ def _map(held: Held, index: int, frames: int) -> Image.Image:
     return strip([Image.fromarray(each) for each in held.truth.conditions[index * frames : (index + 1) * frames]])
 
 
-def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]], named: Sequence[str]) -> None:
+def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]], named: str) -> None:
     """Keep the rows of steps that were measured before on the same scenes against the same arm."""
     path = folder / RESULTS
     old = read_json(path) if path.exists() else {}
@@ -252,5 +247,5 @@ def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, A
     before = old.get("rows", [])
     same = {key: old.get(key) for key in head} == head and reference(before) == reference(rows)
     kept = [row for row in before if (row["step"], row["arm"]) not in done] if same else []
-    order = _ordered({row["arm"] for row in kept + rows}, named)
+    order = in_order({row["arm"] for row in kept + rows}, named)
     write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], order.index(row["arm"])))})
