@@ -233,6 +233,7 @@ def start(settings: TrainSettings, folder: Path, root: Path) -> RunFolder:
         raise LisaError(f"{folder.name} is running already: stop it first, or choose another name.")
     if not run.exists():
         run = RunFolder.create(folder, to_dict(settings))
+    run.take_requests()
     run.write_state({"status": "starting", "steps": settings.steps, "time": time.time()})
     spawn.spawn(command(settings, folder), folder / LOG, root, folder / PID)
     return run

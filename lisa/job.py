@@ -83,7 +83,8 @@ class Job:
     def _own_folder(self, stack: contextlib.ExitStack) -> None:
         stack.enter_context(self.run.lock())
         self.run.sweep()
-        self.run.take_requests()
+        if self.run.read_state().get("status") != "starting":  # else they were left for this very process
+            self.run.take_requests()
         self._check_processes()
         if self.run.settings() != to_dict(self.settings):
             self.run.write_settings(to_dict(self.settings))
