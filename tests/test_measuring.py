@@ -74,7 +74,8 @@ def test_a_measurement_that_loads_is_stopped(run, loading):
 def test_a_measurement_that_works_keeps_its_rows_when_it_is_stopped(run):
     """A real process owns the run, is told to stop by SIGTERM, and lets go."""
     code = (
-        "import sys, time\nfrom lisa import measuring\nfrom lisa.files import write_json\nfrom lisa.runs import RunFolder\n"
+        "import sys, time\nfrom lisa import measuring\nfrom lisa.files import write_json\n"
+        "from lisa.runs import RunFolder\n"
         "run = RunFolder(sys.argv[1])\n"
         f"with measuring.owned(run):\n    write_json(run.path / measuring.RESULTS, {{'rows': {ROWS}}})\n"
         "    time.sleep(600)\n"
