@@ -7,6 +7,7 @@ folder, so it makes no difference who started the run or whether anybody watches
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from lisa.checkpoint import (
 from lisa.data.samples import TrainingData, load_data
 from lisa.errors import LisaError
 from lisa.families.base import Family, load_family
+from lisa.files import building
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.processes import accelerator_for, first_decides
@@ -206,13 +208,16 @@ class Job:
     def _preview(self, trainer: Trainer) -> None:
         if not self._takes_part(trainer):
             return
-        folder = self.run.samples / f"step-{trainer.step:06d}"
+        # Followers show a step's images once, so they must see all of them or none.
+        place = self.run.samples / f"step-{trainer.step:06d}"
         if self.writer:
-            folder.mkdir(parents=True, exist_ok=True)
-        for i in range(min(self.settings.previews, len(trainer.validation))):
-            for arm, image in preview_images(trainer, i).items():
-                if self.writer:
-                    image.save(folder / f"{i:02d}-{arm}.png")
+            shutil.rmtree(place, ignore_errors=True)  # of before a resume
+        whole = building(place) if self.writer else contextlib.nullcontext()
+        with whole as folder:
+            for i in range(min(self.settings.previews, len(trainer.validation))):
+                for arm, image in preview_images(trainer, i).items():
+                    if self.writer:
+                        image.save(folder / f"{i:02d}-{arm}.png")
 
     def _save(self, trainer: Trainer) -> None:
         saved = first_decides(self.accelerator, lambda: trainer.step in self.run.checkpoints())
