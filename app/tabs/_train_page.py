@@ -26,6 +26,17 @@ ARMS_RULE = (
 NOTHING = "There is no run yet: choose what to train on the left and press **Start**."
 
 
+class Turn:
+    """Counts how often a visitor asked for a plan, so that an earlier one knows that it is over."""
+
+    taken = 0
+
+    def take(self) -> int:
+        """Ask once more."""
+        self.taken += 1
+        return self.taken
+
+
 class TrainPage:
     """The components of the tab, as attributes.
 
@@ -78,6 +89,7 @@ class TrainPage:
             for name in EXPERT:
                 self._field(name, **more.get(name, {}))
         self.plan = gr.Markdown("", elem_id="train-plan")
+        self.turn = gr.State(Turn())
         with gr.Row():
             self.check = gr.Button("What will run", size="lg")
             self.start = gr.Button("Start", variant="primary", size="lg", elem_id="start")

@@ -31,13 +31,19 @@ def status_words(watch: Watch) -> str:
     elif p.alive and p.seconds_per_step:
         pace = p.seconds_per_step
         speed = f"{pace:.1f} s for a step" if pace >= 1 else f"{1 / pace:.1f} steps/s"
-        words += f", {speed}, {duration(p.remaining)} to go"
+        words += f", {speed}, {_least(watch)}{duration(p.remaining)} to go"
     if p.reason:
         words += f". {p.reason}"
     if p.fruitless:
         words += ". It took no step, so its name is free: mend the settings and press **Start**."
     kept = f" Kept checkpoints: {', '.join(f'{step:,}' for step in p.checkpoints)}." if p.checkpoints else ""
     return f"{words}.{kept}".replace("..", ".")
+
+
+def _least(watch: Watch) -> str:
+    """What stands before the remaining time while nobody knows yet how long what comes between the steps takes."""
+    s = watch.settings
+    return "at least " if watch.progress.step <= max(s.validate_every, s.preview_every, s.checkpoint_every) else ""
 
 
 def answer_words(watch: Watch) -> str:

@@ -124,12 +124,10 @@ class Evaluate:
             gr.Timer(active=seen.running),
         )  # fmt: skip
         if not seen.rows:
-            return _status(seen, 0), *HIDDEN, *rest
+            return _status(seen), *HIDDEN, *rest
         figures = [gr.Plot(fidelity_figure(title, seen.rows, key), visible=True) for title, key in _quantities(seen)]
         table = gr.Dataframe(_table(seen), headers=_headers(seen), visible=True)
-        pair = controls.find_pair(self.lab.pairs(), run)
-        total = len(pair.steps) * len(pair.arms) if pair else 0
-        return _status(seen, total), *figures, table, *rest
+        return _status(seen), *figures, table, *rest
 
 
 def _quantities(seen: Evaluation) -> list[tuple[str, str]]:
@@ -145,11 +143,11 @@ def _named(arm: str) -> str:
     return "baseline" if arm == "baseline" else title_of(arm)
 
 
-def _status(seen: Evaluation, total: int) -> str:
+def _status(seen: Evaluation) -> str:
     if seen.running:
         doing = standing_words(seen.doing) if seen.doing else "starting"
-        rows = f"; {len(seen.rows)} of {max(total, len(seen.rows))} rows are in" if seen.rows else ""
-        return f"**Measuring**: {doing}{rows}."
+        rows = f" Below are the rows so far, on {seen.scenes:,} scenes." if seen.rows else ""
+        return f"**Measuring**: {doing}.{rows}"
     word = f" **The last attempt came to no end**: {seen.word}" if seen.word else ""
     if not seen.rows:
         return f"This run has not been measured yet: press **Measure**.{word}"

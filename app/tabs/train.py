@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -16,11 +18,12 @@ from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
 from app.tabs._train_form import KNOBS, plain_pair, read_form
-from app.tabs._train_page import ARMS_RULE, NOTHING, TrainPage, usual_lisa
+from app.tabs._train_page import ARMS_RULE, NOTHING, TrainPage, Turn, usual_lisa
 from app.tabs._train_plan import counted_words, plan_words
 from app.tabs._train_words import answer_words, status_words
 from lisa.errors import LisaError
 from lisa.lab import Lab
+from lisa.plan import Plan
 from lisa.rundesk import Watch
 from lisa.settings import TrainSettings
 
@@ -35,9 +38,10 @@ CURVES = (
 )
 LEVELS = {"ratio": 1}
 OUTDATED = "**Out of date: the form has changed since. Press What will run again.**"
+# Also without the line of what was being done, which is no longer.
 OUTDATE = f"""(plan) => {{
     const mark = {json.dumps(OUTDATED)};
-    return !plan || plan.startsWith(mark) ? plan : mark + "\\n\\n" + plan;
+    return !plan || plan.startsWith(mark) ? plan : mark + "\\n\\n" + plan.replace(/\\n\\n\\*[^\\n]* …\\*$/, "");
 }}"""
 
 
@@ -52,6 +56,7 @@ class Train:
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
         self.recent = Recent(1.0)
+        self.planning = threading.Lock()
         self.ui = TrainPage(lab)
         self._wire_form()
         self._wire_run(shared)
@@ -83,11 +88,11 @@ class Train:
         """A second press replaces the first plan, and what changes afterwards outdates it."""
         ui = self.ui
         planning = ui.check.click(
-            guarded(self.plan), form, [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan", concurrency_limit=1,
-            trigger_mode="always_last", **QUIET,
+            guarded(self.plan), [ui.turn, *form], [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan",
+            concurrency_limit=8, trigger_mode="multiple", **QUIET,
         )  # fmt: skip
         changes = [field.change for field in (*form, *ui.fields.values())]
-        gr.on([ui.check.click, ui.start.click, *changes], None, cancels=[planning])
+        gr.on([ui.start.click, *changes], None, cancels=[planning])
         gr.on(changes, None, [ui.plan], [ui.plan], js=OUTDATE, **QUIET)
 
     def _wire_run(self, shared: Shared) -> None:
@@ -132,14 +137,28 @@ class Train:
         usual = usual_lisa(self.lab, values.get("family", ""))
         return read_form(taps, arms, dict(zip(KNOBS, knobs, strict=True)), values, usual)
 
-    def plan(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
-        """Say which command would run, without running it, then on which data, for how long and in which memory."""
+    def plan(self, turn: Turn, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
+        """Say which command would run, without running it, then on which data, for how long and in which memory.
+
+        One plan is made at a time, since times are measured; one that was asked for again ends.
+        """
+        mine = turn.take()
         settings = self._settings(taps, arms, knobs, values)
         desk = self.lab.training
         command = desk.command(settings, (name or "").strip() or desk.free_name(settings.condition))
         yield plan_words(command, settings)
-        for plan in desk.plan(settings):
-            yield plan_words(command, settings, plan, beside=desk.active())
+        while not self.planning.acquire(timeout=0.5):
+            if turn.taken != mine:
+                return
+            yield plan_words(command, settings, Plan("waiting until another plan is made"))
+        try:
+            with closing(desk.plan(settings)) as plans:
+                for plan in plans:
+                    if turn.taken != mine:
+                        return
+                    yield plan_words(command, settings, plan, beside=desk.active() if plan.estimate else "")
+        finally:
+            self.planning.release()
 
     def add_data(self, path: str | None, condition: str) -> tuple[Any, ...]:
         """Unpack an uploaded zip, and take its folder as the data."""

@@ -47,7 +47,7 @@ def test_a_second_measurement_is_followed_and_its_failure_told_beside_the_old_ro
     write_json(run.path / measuring.RESULTS, {"scenes": 8, "sampling_steps": 2, "rows": ROWS})
     measuring._write(run, "starting")
     status, _, *state = seen(tab)
-    assert status.startswith("**Measuring**: starting; 2 of 2 rows") and state == [False, True, True]
+    assert status == "**Measuring**: starting. Below are the rows so far, on 8 scenes." and state == [False, True, True]
     with pytest.raises(LisaError), measuring.owned(run):
         raise LisaError("The judge is damaged.")
     status, _, *state = seen(tab)

@@ -16,6 +16,7 @@ import app.build
 from app.curves import differences
 from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
+from app.tabs._train_page import Turn
 from app.tabs._train_plan import plan_words
 from app.tabs.train import Train
 from lisa import spawn
@@ -131,10 +132,33 @@ def test_the_command_comes_first_and_the_plan_follows(tab, monkeypatch):
         yield Plan("", REPORT, FOOTPRINT, ESTIMATE)
 
     monkeypatch.setattr(RunDesk, "plan", plan)
-    told = tab.plan("", "", "baseline", *knobs(tab), **form(tab, data="photos", steps=7))
+    told = tab.plan(Turn(), "", "", "baseline", *knobs(tab), **form(tab, data="photos", steps=7))
     assert "train --arms baseline --steps 7 --data photos --run runs/canny-1" in next(told) and not asked
     assert "*starting …*" in next(told) and asked[0].data == "photos"
     assert "**Memory**" in next(told)
+
+
+def test_plans_are_made_one_at_a_time_and_an_earlier_one_of_the_same_page_ends(tab, monkeypatch):
+    ended = []
+
+    def plan(desk, settings):
+        try:
+            while True:
+                yield Plan("counting")
+        finally:
+            ended.append(settings.steps)
+
+    monkeypatch.setattr(RunDesk, "plan", plan)
+    own, other = Turn(), Turn()
+    first = tab.plan(own, "", "", "baseline", *knobs(tab), **form(tab, steps=1))
+    assert next(first) and "*counting …*" in next(first)
+    elsewhere = tab.plan(other, "", "", "baseline", *knobs(tab), **form(tab, steps=2))
+    assert next(elsewhere) and "waiting until another plan is made" in next(elsewhere)
+    second = tab.plan(own, "", "", "baseline", *knobs(tab), **form(tab, steps=3))
+    assert "--steps 3" in next(second) and list(first) == [] and ended == [1]
+    assert "*counting …*" in next(elsewhere)
+    elsewhere.close()
+    assert "*counting …*" in next(second) and ended == [1, 2]
 
 
 def test_a_zip_fills_the_data_field(tab, tmp_path):
