@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from lisa.errors import LisaError, unknown_name
@@ -138,6 +139,20 @@ def parse_arms(text: str, defaults: LisaSettings | None = None) -> tuple[ArmSett
         if names.count(name) > 1:
             raise LisaError(f"The arm {name} is listed twice in {text[:80]!r}: give each arm its own name.")
     return arms
+
+
+def in_order(arms: Collection[str], text: str) -> list[str]:
+    """Names of arms in the order in which a run's settings list them; the first is what the others are compared with.
+
+    Args:
+        arms: names that are there.
+        text: as for parse_arms().
+
+    Returns:
+        The same names; those that the settings do not list come last, as those of an imported run.
+    """
+    named = [arm.name for arm in parse_arms(text)]
+    return [name for name in named if name in arms] + sorted(set(arms).difference(named))
 
 
 def _parse_arm(text: str, defaults: LisaSettings) -> ArmSettings:

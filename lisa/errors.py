@@ -23,5 +23,8 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> LisaError:
     """
     names = sorted(known)
     near = get_close_matches(str(name), names, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return LisaError(f"Unknown {kind} {str(name)[:80]!r}: {hint}Known: {', '.join(names) or 'none'}.")
+    asked = f"Unknown {kind} {str(name)[:80]!r}"
+    if not names:
+        return LisaError(f"{asked}: there is none yet.")
+    hint = f"did you mean {' or '.join(near)}? Use" if near else "use"
+    return LisaError(f"{asked}: {hint} one of {', '.join(names)}.")

@@ -1,4 +1,4 @@
-"""Honest comparison of a run's arms on held-out scenes: validation loss and condition fidelity per training step.
+"""Honest comparison of a run's arms on held-out scenes: test loss and condition fidelity per training step.
 
 All arms see the same scenes, captions, noise and timesteps, so differences are paired; intervals come from a
 bootstrap over scenes.
@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from lisa.arms import in_order
 from lisa.data.samples import (
     TrainingData,
     condition_pool,
@@ -30,17 +31,17 @@ from lisa.data.source import resolve_data
 from lisa.families.base import Family, load_family
 from lisa.files import read_json, write_json
 from lisa.generate import Control, initial_noise, sample
+from lisa.measuring import RESULTS, owned, reference
 from lisa.metrics.fidelity import Measure, Truth, measure_of
 from lisa.metrics.judge import Judge, load_judge
 from lisa.metrics.paired import paired_difference
 from lisa.options import from_dict
 from lisa.report import Report, Ticks, noted, tell_nobody
-from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
+from lisa.runs import EVALUATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
 from lisa.strips import strip
 
 _BATCH = 32
-RESULTS = "evaluation.json"
 OnPass = Callable[[int], None]
 
 
@@ -54,8 +55,9 @@ class Held:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is the same for all checkpoints of a run."""
+    """What is the same for all checkpoints of a run; ``arms`` as in its settings."""
 
+    arms: str
     family: Family
     held: Held
     measure: Measure
@@ -83,11 +85,11 @@ def evaluate(
         report: called with (what is being done, done, in all).
 
     Returns:
-        Rows with step, arm, validation loss, fidelity, and for all arms but the first the paired difference to it
+        Rows with step, arm, test loss, fidelity, and for all arms but the first the paired difference to it
         with a 95 % interval; see ``lisa.metrics.paired``.
     """
     run = RunFolder.open(folder)
-    with run.lock(name=EVALUATION_LOCK), noted(run.path / EVALUATION_NOTE, report) as report:
+    with owned(run), noted(run.path / EVALUATION_NOTE, report) as report:
         return _evaluate(run, count, sampling_steps, steps, judge_folder, report)
 
 
@@ -109,12 +111,12 @@ def _evaluate(
     held = held_out(family, training.data, training.condition, count, report)
     rows: list[dict[str, Any]] = []
     todo = steps or tuple(run.checkpoints())
-    arms = sum(len(_arms(run.verify_checkpoint(step))) for step in todo)
+    arms = sum(len(_arms(run.verify_checkpoint(step), training.arms)) for step in todo)
     on_pass = Ticks("drawing and measuring", arms * passes(len(held.data), sampling_steps + 1), report)
-    task = _Task(family, held, measure, judge, sampling_steps, on_pass)
+    task = _Task(training.arms, family, held, measure, judge, sampling_steps, on_pass)
     for step in todo:
         rows += _measure_step(task, step, run.checkpoint_dir(step))
-        _store(run.path, len(held.data), sampling_steps, rows)
+        _store(run.path, len(held.data), sampling_steps, rows, training.arms)
     return rows
 
 
@@ -141,12 +143,13 @@ def held_out(family: Family, data: str, condition: str, count: int, report: Repo
     return Held(Truth(maps, pool), training_data(family, pictures, latents))
 
 
-def _arms(checkpoint: Path) -> list[str]:
-    return sorted(path.name for path in checkpoint.iterdir() if path.is_dir())
+def _arms(checkpoint: Path, named: str) -> list[str]:
+    """The arms of a checkpoint in the order of the run's settings, the first being the reference everywhere."""
+    return in_order({path.name for path in checkpoint.iterdir() if path.is_dir()}, named)
 
 
 def _measure_step(task: _Task, step: int, folder: Path) -> list[dict[str, Any]]:
-    family, held, arms = task.family, task.held, _arms(folder)
+    family, held, arms = task.family, task.held, _arms(folder, task.arms)
     per_scene: dict[str, dict[str, np.ndarray]] = {}
     for arm in arms:
         side = family.load_side(folder / arm)
@@ -228,15 +231,14 @@ def _map(held: Held, index: int, frames: int) -> Image.Image:
     return strip([Image.fromarray(each) for each in held.truth.conditions[index * frames : (index + 1) * frames]])
 
 
-def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]]) -> None:
-    """Keep the rows of steps that were measured before on the same scenes."""
+def _store(folder: Path, count: int, sampling_steps: int, rows: list[dict[str, Any]], named: str) -> None:
+    """Keep the rows of steps that were measured before on the same scenes against the same arm."""
     path = folder / RESULTS
     old = read_json(path) if path.exists() else {}
     head = {"scenes": count, "sampling_steps": sampling_steps}
     done = {(row["step"], row["arm"]) for row in rows}
-    kept = (
-        [row for row in old.get("rows", []) if (row["step"], row["arm"]) not in done]
-        if {k: old.get(k) for k in head} == head
-        else []
-    )
-    write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], row["arm"]))})
+    before = old.get("rows", [])
+    same = {key: old.get(key) for key in head} == head and reference(before) == reference(rows)
+    kept = [row for row in before if (row["step"], row["arm"]) not in done] if same else []
+    order = in_order({row["arm"] for row in kept + rows}, named)
+    write_json(path, {**head, "rows": sorted(kept + rows, key=lambda row: (row["step"], order.index(row["arm"])))})

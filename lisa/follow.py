@@ -6,12 +6,8 @@ are read incrementally and shared by all viewers of a process.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -21,21 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from scipy.special import stdtrit
 
+from lisa import measuring, spawn
 from lisa.errors import LisaError
-from lisa.files import write_atomically
 from lisa.options import options, to_dict
 from lisa.origin import IMPORTED, read_origin
 from lisa.report import Standing, read_note
-from lisa.runs import EVALUATION_LOCK, PREPARATION_NOTE, RunFolder
+from lisa.runs import PREPARATION_NOTE, RunFolder
 from lisa.settings import TrainSettings
 from lisa.zero_gpu import refuse_training
 
-LOG, EVALUATION_LOG, PID = "log.txt", "evaluation.txt", "process.txt"
+LOG, PID = "log.txt", "process.txt"
 _TAILS_IN_MEMORY = 8
-_STARTING = 60.0  # seconds in which a process that somebody else started need not own its folder yet
 _RECENT = 50
 Curves = dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]
 
@@ -48,7 +42,8 @@ class Progress:
         status: "starting", "preparing", "running", "stopped", "finished", "failed", "died" or "imported".
         step: finished steps.
         steps: length of the run.
-        seconds_per_step: mean of the last steps; 0 before the first.
+        seconds_per_step: mean of the last steps by the clock, with the validations, previews and checkpoints between
+            them; 0 before the first.
         reason: why it failed or died, or where it was imported from, in a sentence.
         checkpoints: kept training steps.
         samples: steps with preview images.
@@ -68,6 +63,11 @@ class Progress:
     def alive(self) -> bool:
         """Whether a process works on it."""
         return self.status in ("starting", "preparing", "running")
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether it came to nothing, so that another run may take its place."""
+        return self.status in ("failed", "died") and not self.step and not self.checkpoints
 
     @property
     def remaining(self) -> float:
@@ -166,20 +166,16 @@ def progress(run: RunFolder) -> Progress:
     if origin := read_origin(run.path):
         status, reason = IMPORTED, f"{origin.words} It brought no optimizer state, so it cannot be resumed."
     return Progress(
-        status, int(max(done, default=0)), int(settings["steps"]), _pace(run), reason,
+        status, int(max(done, default=0)), int(settings["steps"]), _pace(run, settings), reason,
         tuple(run.checkpoints()), sample_steps(run),
         read_note(run.path / PREPARATION_NOTE) if status == "preparing" else None,
     )  # fmt: skip
 
 
 def _comes_up(run: RunFolder, state: Mapping[str, Any]) -> bool:
-    """Whether the process of a run that does not own its folder yet is still loading, which a busy machine delays."""
-    pid = run.path / PID
-    if pid.exists():
-        with contextlib.suppress(psutil.NoSuchProcess, ValueError):
-            return psutil.Process(int(pid.read_text(encoding="utf-8"))).status() != psutil.STATUS_ZOMBIE
-        return False
-    return time.time() - (state.get("time") or (run.path / "settings.json").stat().st_mtime) < _STARTING
+    """Whether the process of a run that does not own its folder yet is still loading."""
+    since = state.get("time") or (run.path / "settings.json").stat().st_mtime
+    return spawn.comes_up(run.path / PID, since)
 
 
 def _columns(run: RunFolder) -> dict[tuple[str, str, str], tuple[list[int], list[float]]]:
@@ -189,20 +185,22 @@ def _columns(run: RunFolder) -> dict[tuple[str, str, str], tuple[list[int], list
         return dict(tail.columns)
 
 
-def _pace(run: RunFolder) -> float:
-    recent = [values[-_RECENT:] for (_, _, name), (_, values) in _columns(run).items() if name == "seconds"]
-    return float(np.mean(recent[0])) if recent else 0.0
+def _pace(run: RunFolder, settings: Mapping[str, Any]) -> float:
+    """Seconds from step to step, over so many that validations, previews and checkpoints have their share."""
+    found = _columns(run)
+    most = max(_RECENT, *(settings.get(name, 0) for name in ("validate_every", "preview_every", "checkpoint_every")))
+    for name in ("elapsed", "seconds"):  # runs of before have no "elapsed"
+        recent = [values[-most:] for (kind, _, key), (_, values) in found.items() if (kind, key) == ("train", name)]
+        if recent:
+            return float(np.mean(recent[0]))
+    return 0.0
 
 
 def _death(run: RunFolder) -> str:
-    return f"Its process ended without saving ({last_words(run.path / LOG)}): resume it from its last checkpoint."
-
-
-def last_words(path: Path, most: int = 200) -> str:
-    """The last line of a process's log, of a longer one the last ``most`` letters."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    spoken = [line.strip() for line in lines if line.strip()]
-    return spoken[-1].rpartition("\r")[2][-most:] if spoken else "it left no word"
+    words, kept = spawn.last_words(run.path / LOG), run.checkpoints()
+    said = f"its last words were: {words.rstrip('.')}" if words else "the system may have ended it for want of memory"
+    begin = f"goes on from its checkpoint at step {kept[-1]:,}" if kept else "starts again from step 0"
+    return f"Its process ended without saving; {said}. Resume {begin}."
 
 
 def command(settings: TrainSettings, folder: Path) -> list[str]:
@@ -236,55 +234,22 @@ def start(settings: TrainSettings, folder: Path, root: Path) -> RunFolder:
         raise LisaError(f"{folder.name} is running already: stop it first, or choose another name.")
     if not run.exists():
         run = RunFolder.create(folder, to_dict(settings))
+    run.take_requests()
     run.write_state({"status": "starting", "steps": settings.steps, "time": time.time()})
-    write_atomically(folder / PID, str(_spawn(command(settings, folder), folder / LOG, root)).encode())
+    spawn.spawn(command(settings, folder), folder / LOG, root, folder / PID)
     return run
-
-
-def evaluate(run: RunFolder, count: int, sampling_steps: int, root: Path) -> None:
-    """Measure a run on held-out scenes in a process of its own; the rows come into ``evaluation.json``.
-
-    Args:
-        run: with at least one checkpoint.
-        count: held-out scenes.
-        sampling_steps: steps of the sampler.
-        root: working directory of the process.
-
-    Raises:
-        LisaError: if it is being measured already, or on a ZeroGPU Space.
-    """
-    refuse_training()
-    if run.is_running(EVALUATION_LOCK):
-        raise LisaError(f"{run.path.name} is being measured already: wait until it is done.")
-    words = ["-m", "lisa", "evaluate", str(run.path), "--count", str(count), "--sampling-steps", str(sampling_steps)]
-    (run.path / EVALUATION_LOG).unlink(missing_ok=True)
-    _spawn(words, run.path / EVALUATION_LOG, root)
-
-
-def _spawn(words: list[str], log: Path, root: Path) -> int:
-    with log.open("ab") as file:
-        process = subprocess.Popen(  # noqa: S603  (our own interpreter and checked settings)
-            [sys.executable, *words], cwd=root, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True, env=environment(),
-        )  # fmt: skip
-    return process.pid
-
-
-def environment() -> dict[str, str]:
-    """Environment of this process, in which a new one finds this package wherever it works."""
-    here = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def delete(run: RunFolder) -> None:
     """Remove a run that nobody works on.
 
     Raises:
-        LisaError: if it is running.
+        LisaError: if it is trained or measured now.
     """
     if progress(run).alive:
         raise LisaError(f"{run.path.name} is running: stop it before you delete it.")
+    if measuring.is_running(run):
+        raise LisaError(f"{run.path.name} is being measured: stop that on the Evaluate tab before you delete it.")
     shutil.rmtree(run.path)
 
 

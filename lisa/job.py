@@ -7,9 +7,9 @@ folder, so it makes no difference who started the run or whether anybody watches
 from __future__ import annotations
 
 import contextlib
-import signal
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ from lisa.checkpoint import (
 from lisa.data.samples import TrainingData, load_data
 from lisa.errors import LisaError
 from lisa.families.base import Family, load_family
+from lisa.files import building
 from lisa.generate import paired_images
 from lisa.options import from_dict, to_dict
 from lisa.processes import accelerator_for, first_decides
 from lisa.report import Report, noted, tell_nobody
 from lisa.runs import PREPARATION_NOTE, RunFolder
 from lisa.settings import GenerateSettings, TrainSettings
+from lisa.spawn import on_signals
 from lisa.strips import strip
 from lisa.train import StepRecord, Trainer
 
@@ -70,7 +72,7 @@ class Job:
         """Run to the end or to the next stop, yielding after every step."""
         with contextlib.ExitStack() as stack:
             first_decides(self.accelerator, lambda: self._own_folder(stack))
-            stack.enter_context(_signals(self.ask_to_stop))
+            stack.enter_context(on_signals(self.ask_to_stop))
             stack.enter_context(self._failure_recorded())
             with self._noted() as report:
                 trainer = self._prepare(report)
@@ -83,7 +85,8 @@ class Job:
     def _own_folder(self, stack: contextlib.ExitStack) -> None:
         stack.enter_context(self.run.lock())
         self.run.sweep()
-        self.run.take_requests()
+        if self.run.read_state().get("status") != "starting":  # else they were left for this very process
+            self.run.take_requests()
         self._check_processes()
         if self.run.settings() != to_dict(self.settings):
             self.run.write_settings(to_dict(self.settings))
@@ -144,8 +147,11 @@ class Job:
 
     def _loop(self, trainer: Trainer) -> Iterator[StepRecord]:
         self._state("running", trainer)
+        before = time.perf_counter()
         for record in trainer.steps():
-            self._log(record)
+            now = time.perf_counter()
+            self._log(record, now - before)
+            before = now
             last = record.step == self.settings.steps
             self._after_step(trainer, last)
             yield record
@@ -182,11 +188,12 @@ class Job:
             self._save(trainer)
             self._state("running", trainer)
 
-    def _log(self, record: StepRecord) -> None:
+    def _log(self, record: StepRecord, elapsed: float) -> None:
+        """Log a step: its own seconds, and those since the step before, with all that was done between them."""
         if self.writer:
+            more = {"learning_rate": record.learning_rate, "seconds": record.seconds, "elapsed": elapsed}
             for arm, losses in record.losses.items():
-                row = {"kind": "train", "step": record.step, "arm": arm, **losses}
-                self.run.append_event({**row, "learning_rate": record.learning_rate, "seconds": record.seconds})
+                self.run.append_event({"kind": "train", "step": record.step, "arm": arm, **losses, **more})
 
     def _takes_part(self, trainer: Trainer) -> bool:
         """Whether this process runs what only the first one writes down: spread networks need all to run them."""
@@ -201,13 +208,16 @@ class Job:
     def _preview(self, trainer: Trainer) -> None:
         if not self._takes_part(trainer):
             return
-        folder = self.run.samples / f"step-{trainer.step:06d}"
+        # Followers show a step's images once, so they must see all of them or none.
+        place = self.run.samples / f"step-{trainer.step:06d}"
         if self.writer:
-            folder.mkdir(parents=True, exist_ok=True)
-        for i in range(min(self.settings.previews, len(trainer.validation))):
-            for arm, image in preview_images(trainer, i).items():
-                if self.writer:
-                    image.save(folder / f"{i:02d}-{arm}.png")
+            shutil.rmtree(place, ignore_errors=True)  # of before a resume
+        whole = building(place) if self.writer else contextlib.nullcontext()
+        with whole as folder:
+            for i in range(min(self.settings.previews, len(trainer.validation))):
+                for arm, image in preview_images(trainer, i).items():
+                    if self.writer:
+                        image.save(folder / f"{i:02d}-{arm}.png")
 
     def _save(self, trainer: Trainer) -> None:
         saved = first_decides(self.accelerator, lambda: trainer.step in self.run.checkpoints())
@@ -281,17 +291,3 @@ def _due(step: int, every: int, last: bool) -> bool:
 
 def _flag(value: bool, accelerator: Accelerator) -> Any:
     return torch.tensor(int(value), device=accelerator.device)
-
-
-@contextlib.contextmanager
-def _signals(handler: Callable[..., None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the run after its step, and put the old handlers back."""
-    try:
-        old = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not in the main thread, as in tests: no signals to handle
-        old = {}
-    try:
-        yield
-    finally:
-        for number, previous in old.items():
-            signal.signal(number, previous)

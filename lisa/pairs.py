@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa.arms import SIDE_NAME
+from lisa.arms import SIDE_NAME, in_order
 from lisa.errors import LisaError
 from lisa.origin import IMPORTED, read_origin
 from lisa.rundesk import run_folders
@@ -102,7 +102,7 @@ def _pair(root: Path, path: Path) -> PairView | None:
     if not steps:
         return None
     settings = run.settings()
-    arms = tuple(sorted(p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()))
+    arms = tuple(in_order({p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()}, settings["arms"]))
     relative = path.relative_to(root)
     learned = IMPORTED if read_origin(path) else f"{steps[-1]} steps"
     title = f"{settings['condition']}, {learned}" + ("" if relative.parts[0] == "checkpoints" else f" ({path.name})")

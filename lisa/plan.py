@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lisa.data.check import DataReport
-from lisa.follow import command, environment, last_words
+from lisa.follow import command
 from lisa.settings import TrainSettings
+from lisa.spawn import environment, last_words
 
-_EVERY = 0.3  # seconds between looks at the process
+_EVERY = 0.5  # seconds between looks at the process
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Footprint:
         around: parameters of the autoencoder and the encoders.
         flops: floating-point operations of an optimizer step of this run, all its arms together; a multiply-add is 2.
         cost: the same for one side network, with and without LISA.
-        memory: of this run, per process; as on a GPU unless the device is "cpu".
+        memory: of this run, per process; as on a GPU unless the run would use the CPU here.
         device: where ``matrix_speed`` was measured; empty if it was not.
         matrix_speed: floating-point operations per second of matrix products there in the run's precision.
     """
@@ -142,7 +143,7 @@ def make_plan(settings: TrainSettings, root: Path) -> Iterator[Plan]:
         root: working directory of the process.
 
     Yields:
-        What is known so far, whenever that changes; the last plan is the whole one.
+        What is known so far, a few times a second; the last plan is the whole one.
     """
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder) / "out.jsonl", Path(folder) / "log.txt"
@@ -159,13 +160,10 @@ def make_plan(settings: TrainSettings, root: Path) -> Iterator[Plan]:
 
 
 def _follow(process: subprocess.Popen[bytes], out: Path, log: Path) -> Iterator[Plan]:
-    shown = Plan("starting")
-    yield shown
+    yield Plan("starting")
     while process.poll() is None:
-        plan = _read(out, last_words(log) if log.stat().st_size else "starting")
-        if plan != shown:
-            shown = plan
-            yield plan
+        # Also where nothing is new: only here can the caller stop listening.
+        yield _read(out, last_words(log) or "starting")
         try:
             process.wait(_EVERY)
         except subprocess.TimeoutExpired:
@@ -191,4 +189,6 @@ def _failure(code: int, log: Path) -> str:
     if code < 0:
         return f"The system ended the estimate (signal {-code}), most likely for want of memory: use smaller batches."
     words = last_words(log, most=1000)
-    return words.removeprefix("error: ") if words.startswith("error: ") else f"The estimate ended early: {words}."
+    if words.startswith("error: "):
+        return words.removeprefix("error: ")
+    return f"The estimate ended early: {words or 'it left no word'}."

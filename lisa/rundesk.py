@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from lisa import follow
+from lisa import follow, measuring
 from lisa.errors import LisaError
-from lisa.files import read_json
+from lisa.measuring import Evaluation
 from lisa.options import check, from_dict
 from lisa.origin import IMPORTED, read_origin
-from lisa.report import Standing, read_note
-from lisa.runs import EVALUATION_LOCK, EVALUATION_NOTE, RunFolder
+from lisa.runs import RunFolder
 from lisa.settings import TrainSettings, parse_arms
 
 if TYPE_CHECKING:
     from lisa.data.check import DataReport
     from lisa.plan import Plan
 
-_STARTING = 30.0  # seconds in which a new process need not own its lock yet
 _RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -46,21 +43,6 @@ class Watch:
     progress: follow.Progress
     curves: follow.Curves
     match: dict[str, follow.Match | None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured of a run: rows by training step and arm, on how many scenes; ``word`` is the log's last.
-
-    ``doing`` says how far a running measurement is.
-    """
-
-    rows: tuple[dict[str, Any], ...]
-    scenes: int
-    sampling_steps: int
-    running: bool
-    word: str
-    doing: Standing | None = None
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -108,6 +90,8 @@ class RunDesk:
     def start(self, settings: TrainSettings, name: str) -> str:
         """Start training in a process of its own; it outlives the lab.
 
+        A run of that name that failed before its first step gives way.
+
         Args:
             settings: what to train.
             name: name of the new run.
@@ -116,12 +100,17 @@ class RunDesk:
             The run's id.
 
         Raises:
-            LisaError: if a setting or the name is wrong, or there is a run of that name.
+            LisaError: if a setting or the name is wrong, or there is a run of that name; see ``lisa.ready``.
         """
+        from lisa.ready import check_ready
+
         settings = check(settings)
         folder = own_folder(self.root, name)
-        if folder.exists():
+        check_ready(settings)
+        if folder.exists() and not (RunFolder(folder).exists() and follow.progress(RunFolder(folder)).fruitless):
             raise LisaError(f"There is a run {name} already: resume it, or choose another name.")
+        if folder.exists():  # it came to nothing, most often for a slip in its settings
+            follow.delete(RunFolder(folder))
         follow.start(settings, folder, self.root)
         return str(folder.relative_to(self.root))
 
@@ -221,26 +210,19 @@ class RunDesk:
             raise LisaError(f"{count} scenes and {sampling_steps} sampling steps: use at least 2 and 1.")
         if not folder.checkpoints():
             raise LisaError(f"{folder.path.name} has no checkpoint yet: wait for the first.")
-        follow.evaluate(folder, count, sampling_steps, self.root)
+        measuring.start(folder, count, sampling_steps, self.root)
+
+    def stop_measuring(self, run: str) -> None:
+        """End a measurement; the rows of the training steps that are done stay."""
+        measuring.stop(self._own(run))
 
     def evaluation(self, run: str) -> Evaluation:
         """What has been measured of a run so far."""
-        folder = self._any(run)
-        path = folder.path / "evaluation.json"
-        stored = read_json(path) if path.exists() else {}
-        log = folder.path / follow.EVALUATION_LOG
-        fresh = log.exists() and time.time() - log.stat().st_mtime < _STARTING
-        running = folder.is_running(EVALUATION_LOCK) or (fresh and not stored.get("rows"))
-        word = follow.last_words(log) if log.exists() and not stored.get("rows") else ""
-        doing = read_note(folder.path / EVALUATION_NOTE) if running else None
-        return Evaluation(
-            tuple(stored.get("rows", ())),
-            stored.get("scenes", 0),
-            stored.get("sampling_steps", 0),
-            running,
-            word,
-            doing,
-        )
+        return measuring.evaluation(self._any(run))
+
+    def has(self, run: str) -> bool:
+        """Whether there is a run of that id."""
+        return any(str(path.relative_to(self.root)) == run for path in run_folders(self.root))
 
     def sample_steps(self, run: str) -> tuple[int, ...]:
         """The training steps that have preview images, first to last."""

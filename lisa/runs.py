@@ -279,7 +279,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a killed writer left behind; only for the holder of the lock."""
-        for folder in (self.path / "checkpoints").glob("step-*.tmp"):
+        folders = [*(self.path / "checkpoints").glob("step-*.tmp"), *self.samples.glob(TEMP_PREFIX + "*")]
+        for folder in folders:
             shutil.rmtree(folder)
         for leftover in self.path.rglob(TEMP_PREFIX + "*"):
             leftover.unlink()

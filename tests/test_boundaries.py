@@ -27,6 +27,8 @@ ROWS = (
         "quiet",
         "glossary",
         "follow",
+        "measuring",
+        "spawn",
         "origin",
         "unzip",
         "zero_gpu",
@@ -36,13 +38,14 @@ ROWS = (
     {"families", "annotators", "scenes"},
     {"checkpoint", "objective", "data", "metrics"},
     {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}
-    | {"plan", "estimate", "export", "footprint", "job", "processes"},
+    | {"plan", "ready", "estimate", "export", "footprint", "job", "processes"},
     {"memory", "rundesk", "pairs", "sharing"},
     {"lab", "cli"},
     {"__main__"},
 )
 TORCH_FREE = (ROWS[0] - {"quiet"}) | {"lab", "memory"}
-TORCH_FREE |= {"data.source", "data.hub", "data.imagefolder", "data.check", "plan", "rundesk", "pairs", "sharing"}
+TORCH_FREE |= {"data.source", "data.hub", "data.imagefolder", "data.check", "plan", "ready"}
+TORCH_FREE |= {"rundesk", "pairs", "sharing"}
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "umap")
 
 

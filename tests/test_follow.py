@@ -67,6 +67,32 @@ def test_status_is_what_the_folder_and_its_lock_say(run):
     assert follow.progress(run).reason == "no scenes"
 
 
+def test_the_remaining_time_counts_validations_previews_and_checkpoints(tmp_path):
+    """Ten steps of a second each, and after every fifth nine seconds of something else."""
+    every = {"validate_every": 5, "preview_every": 0, "checkpoint_every": 5}
+    run = RunFolder.create(tmp_path / "slow", to_dict(TrainSettings(steps=100, **every)))
+    for step in range(1, 61):
+        log(run, step, seconds=1.0, elapsed=10.0 if step % 5 == 1 and step > 1 else 1.0)
+    assert follow.progress(run).seconds_per_step == pytest.approx(2.8)
+    assert follow.progress(run).remaining == pytest.approx(40 * 2.8)
+    rare = RunFolder.create(tmp_path / "rare", to_dict(TrainSettings(steps=1000, validate_every=200)))
+    for step in range(1, 401):
+        log(rare, step, seconds=1.0, elapsed=201.0 if step % 200 == 1 and step > 1 else 1.0)
+    assert follow.progress(rare).seconds_per_step == pytest.approx(2.0)  # a whole round, not the last 50 steps
+
+
+def test_what_a_death_leaves_is_told(run):
+    run.write_state({"status": "running"})
+    (run.path / follow.LOG).write_text("making side networks\n\r  0%|          | 1/300 [00:01<05:00,  1.2step/s]")
+    dead = follow.progress(run)
+    assert "making side networks" in dead.reason and "|" not in dead.reason
+    assert "starts again from step 0" in dead.reason and dead.fruitless
+    with run.commit_checkpoint(2) as folder:
+        (folder / "weights").write_text("x")
+    dead = follow.progress(run)
+    assert "goes on from its checkpoint at step 2" in dead.reason and not dead.fruitless
+
+
 def test_the_command_gives_the_settings_back(run):
     settings = TrainSettings(
         condition="depth", steps=7, arms="baseline,lisa:weight=0.3:taps=down_1+mid", share=False, learning_rate=1e-3

@@ -12,11 +12,14 @@ from diffusers import ControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
 
+from lisa import job
 from lisa.data.samples import load_data
 from lisa.errors import LisaError
 from lisa.evaluate import held_out
 from lisa.export import export_run
+from lisa.follow import sample_steps
 from lisa.job import Job
+from lisa.options import to_dict
 from lisa.runs import RunFolder
 from lisa.settings import TrainSettings
 from tests import tiny
@@ -77,6 +80,30 @@ def test_a_finished_run_holds_what_the_readme_names(settings, tmp_path):
     assert not run.is_running()
 
 
+def test_followers_see_all_samples_of_a_step_or_none(settings, tmp_path, monkeypatch):
+    seen, made = [], job.preview_images
+    monkeypatch.setattr(
+        job, "preview_images", lambda *a: seen.append(sample_steps(RunFolder(tmp_path / "run"))) or made(*a)
+    )
+    run = run_to_the_end(replace(settings, previews=2, preview_every=2), tmp_path / "run")
+    assert seen == [(), (), (2,), (2,)] and sample_steps(run) == (2, 4)
+
+
+def test_a_stop_asked_for_while_the_process_loads_is_kept(settings, tmp_path):
+    run = RunFolder.create(tmp_path / "run", to_dict(settings))
+    run.write_state({"status": "starting"})
+    run.ask("stop")
+    assert run_to_the_end(settings, run.path).read_state()["status"] == "stopped"
+    run.ask("stop")  # left by who stopped it twice
+    assert run_to_the_end(settings, run.path).read_state()["status"] == "finished"
+
+
+def test_time_between_steps_is_logged(settings, tmp_path):
+    events = run_to_the_end(replace(settings, preview_every=1, previews=2), tmp_path / "run").events()
+    train = [event for event in events if event["kind"] == "train" and event["step"] > 1]
+    assert all(event["elapsed"] > event["seconds"] for event in train)
+
+
 def test_stop_saves_and_resume_equals_uninterrupted(settings, tmp_path):
     whole = run_to_the_end(settings, tmp_path / "whole")
     job = Job(settings, tmp_path / "parts")
@@ -86,7 +113,7 @@ def test_stop_saves_and_resume_equals_uninterrupted(settings, tmp_path):
     run = RunFolder.open(tmp_path / "parts")
     assert run.read_state()["status"] == "stopped" and run.checkpoints() == [2, 3]
     run_to_the_end(settings, tmp_path / "parts")
-    timed = ("seconds",)
+    timed = ("seconds", "elapsed")
     strip = [[{k: v for k, v in e.items() if k not in timed} for e in r.events()] for r in (whole, run)]
     assert strip[0] == strip[1]
     for arm in ("baseline", "lisa"):

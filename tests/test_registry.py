@@ -45,7 +45,7 @@ def test_an_unknown_name_lists_the_near_and_all_names():
         registry.add(name, name)
     with pytest.raises(LisaError) as caught:
         registry.get("cany")
-    assert str(caught.value) == "Unknown annotator 'cany': did you mean canny? Known: canny, depth."
+    assert str(caught.value) == "Unknown annotator 'cany': did you mean canny? Use one of canny, depth."
 
 
 @pytest.fixture

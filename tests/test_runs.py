@@ -228,7 +228,10 @@ def test_sweep_removes_only_left_overs(run):
     save(run, 1)
     (run.path / "checkpoints" / "step-000002.tmp").mkdir()
     (run.path / ".tmp-state.json-0123").write_text("{")
+    (run.samples / ".tmp-step-000002-0123").mkdir()
+    (run.samples / ".tmp-step-000002-0123" / "00-lisa.png").write_text("x")
     run.sweep()
+    assert os.listdir(run.samples) == []
     assert run.checkpoints() == [1]
     assert not (run.path / ".tmp-state.json-0123").exists()
     assert os.listdir(run.path / "checkpoints") == ["step-000001"]

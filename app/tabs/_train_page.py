@@ -7,20 +7,34 @@ from typing import Any
 import gradio as gr
 
 from app import controls
+from app.tabs._train_form import KNOBS
 from lisa.lab import Lab
 from lisa.rundesk import RunView
 from lisa.settings import LisaSettings, TrainSettings
 
 SIMPLE = ("condition", "steps", "batch_size", "learning_rate", "samples", "seed")
 EXPERT = (
-    "family", "source", "start", "accumulation", "warmup_steps", "rate_schedule", "clip_norm", "weight_decay",
-    "precision", "caption_dropout", "validate_every", "validation_samples", "checkpoint_every", "preview_every",
-    "previews", "device",
+    "family", "source", "revision", "start", "accumulation", "warmup_steps", "rate_schedule", "clip_norm",
+    "weight_decay", "precision", "gradient_checkpointing", "share", "caption_dropout", "validate_every",
+    "validation_samples", "checkpoint_every", "preview_every", "previews", "device",
 )  # fmt: skip
-KNOBS = ("weight", "schedule", "schedule_steps", "width", "distance", "timestep_weighting")
 UPLOAD = "A .zip on this computer can also be named by its path, and must where it is too large to upload."
 EVERY = 1.5  # seconds between looks at a run
+ARMS_RULE = (
+    "**Arms** under Expert settings says what is trained: Lambda, Taps and the settings below it have no effect."
+)
 NOTHING = "There is no run yet: choose what to train on the left and press **Start**."
+
+
+class Turn:
+    """Counts how often a visitor asked for a plan, so that an earlier one knows that it is over."""
+
+    taken = 0
+
+    def take(self) -> int:
+        """Ask once more."""
+        self.taken += 1
+        return self.taken
 
 
 class TrainPage:
@@ -36,18 +50,22 @@ class TrainPage:
         runs = lab.training.runs()
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
-                self._draw_form(usual_lisa(lab, TrainSettings().family), lab.training.conditions())
+                self._draw_form(lab)
             with gr.Column(min_width=320, scale=3):
                 self._draw_run(runs)
 
-    def _draw_form(self, lisa: LisaSettings, conditions: tuple[str, ...]) -> None:
+    def _draw_form(self, lab: Lab) -> None:
+        lisa = usual_lisa(lab, TrainSettings().family)
         gr.Markdown("### A new run")
         self.name = gr.Textbox(label="Name", info="Of the run's folder.", value="", placeholder="first", max_lines=1)
         self._field("data", max_lines=1)
         self.upload = gr.UploadButton("Upload a .zip of images", file_types=[".zip"], size="sm", elem_id="train-upload")
         self.about_data = gr.Markdown(UPLOAD, elem_id="train-data")
         # A data set may bring maps of its own, whose name no annotator knows.
-        more = {"condition": {"choices": list(conditions), "allow_custom_value": True}}
+        more = {
+            "condition": {"choices": list(lab.training.conditions()), "allow_custom_value": True},
+            "family": {"choices": controls.family_choices(lab.families())},
+        }
         for first, second in zip(SIMPLE[::2], SIMPLE[1::2], strict=True):
             with gr.Row():
                 self._field(first, **more.get(first, {}))
@@ -60,7 +78,8 @@ class TrainPage:
                     "+".join(lisa.taps), label="Taps", max_lines=1, min_width=120,
                     info="Layers to align, such as down_3+mid; empty takes the family's.",
                 )  # fmt: skip
-        with gr.Accordion("Expert settings", open=False):
+            self.rule = gr.Markdown("", elem_id="train-rule")
+        with gr.Accordion("Expert settings", open=False) as self.expert:
             self.arms = gr.Textbox(
                 label="Arms", max_lines=3,
                 info="Instead of the two above: any number, such as baseline,weak:weight=0.1,strong:weight=2:taps=mid.",
@@ -68,8 +87,9 @@ class TrainPage:
             for name in KNOBS[1:]:
                 self._knob(name)
             for name in EXPERT:
-                self._field(name)
+                self._field(name, **more.get(name, {}))
         self.plan = gr.Markdown("", elem_id="train-plan")
+        self.turn = gr.State(Turn())
         with gr.Row():
             self.check = gr.Button("What will run", size="lg")
             self.start = gr.Button("Start", variant="primary", size="lg", elem_id="start")

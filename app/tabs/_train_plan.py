@@ -82,7 +82,7 @@ def footprint_words(footprint: Footprint, settings: TrainSettings) -> str:
         f"as published for {_code(f.published)}, which is not whole on this machine" if f.published else "by configs"
     )
     full, shared = (100 * (flops / cost.plain - 1) for flops in (cost.full, cost.shared))
-    where = "on the CPU" if settings.device == "cpu" else "on a GPU"
+    where = "on the CPU" if "cpu" in (settings.device, footprint.device) else "on a GPU"
     return (
         f"**Sizes** {known}: main network {_millions(f.main)}, one side network {_millions(f.side)}, its score decoder "
         f"{_millions(f.decoder)}, autoencoder and encoders {_millions(f.around)} parameters.\n\n"

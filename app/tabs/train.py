@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -14,14 +17,15 @@ from app.guard import guarded
 from app.recent import Recent
 from app.shared import Shared
 from app.tabs._compare_page import title_of
-from app.tabs._train_page import KNOBS, NOTHING, TrainPage, usual_lisa
+from app.tabs._train_form import KNOBS, plain_pair, read_form
+from app.tabs._train_page import ARMS_RULE, NOTHING, TrainPage, Turn, usual_lisa
 from app.tabs._train_plan import counted_words, plan_words
-from app.waiting import duration, standing_words
+from app.tabs._train_words import answer_words, status_words
 from lisa.errors import LisaError
 from lisa.lab import Lab
-from lisa.options import from_dict
+from lisa.plan import Plan
 from lisa.rundesk import Watch
-from lisa.settings import LisaSettings, TrainSettings
+from lisa.settings import TrainSettings
 
 TITLE = "Train"
 ORDER = 40
@@ -29,19 +33,16 @@ QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 FREE = {**QUIET, "concurrency_limit": None}
 CURVES = (
     ("Training loss", "train", "control"),
-    ("Validation loss", "validation", "control"),
+    ("Loss on the validation split", "validation", "control"),
     ("Alignment ratio: 1 is nothing learnt", "train", "ratio"),
 )
 LEVELS = {"ratio": 1}
-WORDS = {
-    "starting": "is starting",
-    "preparing": "is preparing its data",
-    "running": "is running",
-    "stopped": "was stopped and saved",
-    "finished": "is finished",
-    "failed": "failed",
-    "died": "ended unexpectedly",
-}
+OUTDATED = "**Out of date: the form has changed since. Press What will run again.**"
+# Also without the line of what was being done, which is no longer.
+OUTDATE = f"""(plan) => {{
+    const mark = {json.dumps(OUTDATED)};
+    return !plan || plan.startsWith(mark) ? plan : mark + "\\n\\n" + plan.replace(/\\n\\n\\*[^\\n]* …\\*$/, "");
+}}"""
 
 
 def build(lab: Lab, shared: Shared) -> None:
@@ -55,6 +56,7 @@ class Train:
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
         self.recent = Recent(1.0)
+        self.planning = threading.Lock()
         self.ui = TrainPage(lab)
         self._wire_form()
         self._wire_run(shared)
@@ -62,10 +64,6 @@ class Train:
     def _wire_form(self) -> None:
         ui = self.ui
         form = [ui.name, ui.taps, ui.arms, *ui.knobs.values()]
-        ui.check.click(
-            guarded(self.plan), form, [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan", concurrency_limit=1,
-            **QUIET,
-        )  # fmt: skip
         ui.upload.upload(
             guarded(self.add_data), [ui.upload, ui.fields["condition"]], [ui.fields["data"], ui.about_data],
             show_progress_on=[ui.about_data], api_visibility="private",
@@ -77,14 +75,32 @@ class Train:
         ui.fields["family"].input(
             guarded(self.choose_family), [ui.fields["family"]], [ui.knobs["weight"], ui.taps], **QUIET
         )
-        ui.clone.click(guarded(self.clone), [ui.run], [*ui.fields.values(), ui.arms, ui.name], **QUIET)
+        ui.arms.change(
+            guarded(self.rule), [ui.arms], [ui.rule, ui.taps, *ui.knobs.values()], **FREE, trigger_mode="always_last"
+        )
+        ui.clone.click(
+            guarded(self.clone), [ui.run],
+            [*ui.fields.values(), ui.arms, ui.taps, *ui.knobs.values(), ui.name, ui.expert], **QUIET,
+        )  # fmt: skip
+        self._wire_plan(form)
+
+    def _wire_plan(self, form: list[Any]) -> None:
+        """A second press replaces the first plan, and what changes afterwards outdates it."""
+        ui = self.ui
+        planning = ui.check.click(
+            guarded(self.plan), [ui.turn, *form], [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan",
+            concurrency_limit=8, trigger_mode="multiple", **QUIET,
+        )  # fmt: skip
+        changes = [field.change for field in (*form, *ui.fields.values())]
+        gr.on([ui.start.click, *changes], None, cancels=[planning])
+        gr.on(changes, None, [ui.plan], [ui.plan], js=OUTDATE, **QUIET)
 
     def _wire_run(self, shared: Shared) -> None:
         ui = self.ui
         watched = [ui.run, ui.smoothing, ui.log]
         gr.on([ui.run.change, ui.log.input, ui.smoothing.release], guarded(self.look), watched, self._view(), **FREE)
         ui.timer.tick(guarded(self.glance), watched, self._view(), **FREE, trigger_mode="once")
-        shared.page.load(guarded(self.refresh), [ui.run], [ui.run], **FREE).success(
+        shared.page.load(guarded(self.refresh), None, [ui.run], **FREE).success(
             guarded(self.look), watched, self._view(), **FREE
         )
         shared.tab.select(guarded(self.relist), [ui.run], [ui.run], **FREE)
@@ -112,18 +128,37 @@ class Train:
         lisa = usual_lisa(self.lab, family)
         return lisa.weight, "+".join(lisa.taps)
 
-    def _settings(self, taps: str, arms: str, knobs: tuple[Any, ...], values: dict[str, Any]) -> TrainSettings:
-        controls.check_form(TrainSettings, values)
-        return from_dict(TrainSettings, {**values, "arms": (arms or "").strip() or _two_arms(taps or "", knobs)})
+    def rule(self, arms: str) -> tuple[Any, ...]:
+        """Say whether Arms rules, and put what has no effect then out of reach."""
+        free = not (arms or "").strip()
+        return "" if free else ARMS_RULE, *(gr.update(interactive=free),) * (1 + len(self.ui.knobs))
 
-    def plan(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
-        """Say which command would run, without running it, then on which data, for how long and in which memory."""
+    def _settings(self, taps: str, arms: str, knobs: tuple[Any, ...], values: dict[str, Any]) -> TrainSettings:
+        usual = usual_lisa(self.lab, values.get("family", ""))
+        return read_form(taps, arms, dict(zip(KNOBS, knobs, strict=True)), values, usual)
+
+    def plan(self, turn: Turn, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
+        """Say which command would run, without running it, then on which data, for how long and in which memory.
+
+        One plan is made at a time, since times are measured; one that was asked for again ends.
+        """
+        mine = turn.take()
         settings = self._settings(taps, arms, knobs, values)
         desk = self.lab.training
         command = desk.command(settings, (name or "").strip() or desk.free_name(settings.condition))
         yield plan_words(command, settings)
-        for plan in desk.plan(settings):
-            yield plan_words(command, settings, plan, beside=desk.active())
+        while not self.planning.acquire(timeout=0.5):
+            if turn.taken != mine:
+                return
+            yield plan_words(command, settings, Plan("waiting until another plan is made"))
+        try:
+            with closing(desk.plan(settings)) as plans:
+                for plan in plans:
+                    if turn.taken != mine:
+                        return
+                    yield plan_words(command, settings, plan, beside=desk.active() if plan.estimate else "")
+        finally:
+            self.planning.release()
 
     def add_data(self, path: str | None, condition: str) -> tuple[Any, ...]:
         """Unpack an uploaded zip, and take its folder as the data."""
@@ -156,14 +191,17 @@ class Train:
         return gr.update(choices=runs, value=runs[0][1] if runs else None), gr.update(visible=False)
 
     def clone(self, run: str) -> tuple[Any, ...]:
-        """Fill the form with the settings of a run."""
+        """Fill the form with the settings of a run: Lambda, Taps and the knobs where they can say it, else Arms."""
         settings = self.lab.training.watch(run or "").settings
+        lisa = plain_pair(settings.arms, usual_lisa(self.lab, settings.family))
         values = [getattr(settings, name) for name in self.ui.fields]
-        return *values, settings.arms, self.lab.training.free_name(settings.condition)
+        aligned = ["+".join(lisa.taps), *(getattr(lisa, name) for name in KNOBS)] if lisa else [gr.skip()] * 7
+        arms, expert = ("", gr.skip()) if lisa else (settings.arms, gr.update(open=True))
+        return *values, arms, *aligned, self.lab.training.free_name(settings.condition), expert
 
-    def refresh(self, run: str | None) -> Any:
-        """List the runs again, and watch the one that is being trained, else the same as before."""
-        return controls.relisted(self._runs(), self.lab.training.active() or run)
+    def refresh(self) -> Any:
+        """List the runs again, and watch the one that is being trained, else the youngest."""
+        return controls.relisted(self._runs(), self.lab.training.active())
 
     def relist(self, run: str | None) -> Any:
         """List the runs again; keep the one that is watched."""
@@ -172,15 +210,18 @@ class Train:
     def _runs(self) -> list[tuple[str, str]]:
         return [(run.title, run.id) for run in self.lab.training.runs()]
 
+    def _known(self, run: str | None) -> bool:
+        return bool(run) and self.lab.training.has(run)
+
     def glance(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
         """What look() gives, shared by all pages that ask within a second, so that many viewers cost as one."""
         return self.recent(self.look, run, smoothing, log)
 
     def look(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
         """Read a run's folder and show it; the timer rests when nothing works on the run."""
-        if not run:
+        if not self._known(run):
             return (
-                NOTHING,
+                f"The run {run} is no longer there: choose another." if run else NOTHING,
                 *(gr.update(interactive=False),) * 6,
                 "",
                 *(gr.update(visible=False),) * len(self.ui.plots),
@@ -192,13 +233,13 @@ class Train:
         stop, resume, steer = (gr.update(interactive=on) for on in may)
         delete = gr.update(interactive=own and not alive)
         return (
-            _status(watch), stop, resume, steer, steer, gr.update(interactive=True), delete, _answer(watch),
+            status_words(watch), stop, resume, steer, steer, gr.update(interactive=True), delete, answer_words(watch),
             *_figures(watch, smoothing, log), gr.Timer(active=alive),
         )  # fmt: skip
 
     def follow_samples(self, run: str | None, step: float, sampled: tuple[str, int] | None) -> tuple[Any, ...]:
         """Show the newest preview images, unless the slider was moved away from those that were the newest."""
-        steps = self.lab.training.sample_steps(run) if run else ()
+        steps = self.lab.training.sample_steps(run) if self._known(run) else ()
         if not steps:
             return gr.update(visible=False), gr.update(visible=False), None
         newest = (run, steps[-1])
@@ -210,61 +251,13 @@ class Train:
 
     def show_samples(self, run: str | None, step: float) -> Any:
         """Show the preview images nearest to a training step."""
-        steps = self.lab.training.sample_steps(run) if run else ()
+        steps = self.lab.training.sample_steps(run) if self._known(run) else ()
         if not steps:
             return gr.update(visible=False)
         nearest = min(steps, key=lambda each: abs(each - step))
         rows = self.lab.training.samples(run, nearest)
         pictures = [(image, f"{title_of(name)}, step {nearest}") for row in rows for name, image in _ordered(row)]
         return gr.Gallery(pictures, columns=max(2, len(rows[0]) if rows else 3), visible=bool(pictures))
-
-
-def _two_arms(taps: str, knobs: tuple[Any, ...]) -> str:
-    """Baseline and LISA, with the knobs that differ from their defaults."""
-    defaults = LisaSettings()
-    given = dict(zip(KNOBS, knobs, strict=True))
-    parts = [
-        f"{name}={value}"
-        for name, value in given.items()
-        if value is not None and value != "" and (name == "weight" or value != getattr(defaults, name))
-    ]
-    parts += [f"taps={taps.strip()}"] if taps.strip() else []
-    return "baseline," + ":".join(["lisa", *parts])
-
-
-def _status(watch: Watch) -> str:
-    p = watch.progress
-    if p.status == "imported":
-        return f"**This side network was not trained here.** {p.reason}"
-    if p.doing:
-        return f"**The run is preparing**: {standing_words(p.doing)}."
-    words = f"**The run {WORDS[p.status]}**: step {p.step:,} of {p.steps:,}"
-    if p.alive and p.step == p.steps:
-        words += "; the last validation, previews and checkpoint are being made"
-    elif p.alive and p.seconds_per_step:
-        words += f", {1 / p.seconds_per_step:.1f} steps/s, {duration(p.remaining)} to go"
-    if p.reason:
-        words += f". {p.reason}"
-    kept = f" Kept checkpoints: {', '.join(f'{step:,}' for step in p.checkpoints)}." if p.checkpoints else ""
-    return f"{words}.{kept}".replace("..", ".")
-
-
-def _answer(watch: Watch) -> str:
-    """When did each arm reach the first arm's validation loss?"""
-    lines = []
-    for arm, match in watch.match.items():
-        if match is None or match.whole == 0:
-            continue
-        name = title_of(arm)
-        if match.step is None:
-            lines.append(f"{name} has **not** reached the baseline's validation loss {match.level:.4f} so far.")
-            continue
-        words = f"{name} reached the baseline's validation loss {match.level:.4f} after **{match.step:.0f}** steps"
-        if match.early is not None:
-            until = f"{match.late:.0f}" if match.late is not None else f"more than {match.whole}"
-            words += f" (95 %: {match.early:.0f} to {until})"
-        lines.append(f"{words}; the baseline needed {match.whole}.")
-    return "  \n".join(lines)
 
 
 def _figures(watch: Watch, smoothing: float, log: bool) -> list[Any]:

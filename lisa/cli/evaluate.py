@@ -8,7 +8,7 @@ from pathlib import Path
 from lisa.cli.common import bars
 from lisa.errors import LisaError
 
-HELP = "Measure validation loss and condition fidelity of every arm and kept step on held-out scenes."
+HELP = "Measure test loss and condition fidelity of every arm and kept step on held-out scenes."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def markdown(rows: list[dict]) -> list[str]:
     """A Markdown table of the rows; differences are paired, with 95 % intervals, against the first arm."""
-    header = f"| step | arm | validation loss | difference | {rows[0]['measure']} | difference |"
+    header = f"| step | arm | test loss | difference | {rows[0]['measure']} | difference |"
     return [header, "| --- | --- | --- | --- | --- | --- |", *map(_line, rows)]
 
 

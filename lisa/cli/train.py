@@ -50,8 +50,10 @@ def _train(settings: TrainSettings, folder: Path) -> None:
 
     from lisa.job import Job
     from lisa.quiet import quiet_libraries
+    from lisa.ready import check_ready
 
     quiet_libraries()
+    check_ready(settings)
     job = Job(settings, folder, bars())
     with tqdm(total=settings.steps, unit="step", disable=not job.writer) as bar:
         for record in job.records():

@@ -36,11 +36,14 @@ def footprint(settings: TrainSettings) -> Footprint:
     Raises:
         LisaError: If the sizes of the main network are not known, or the settings do not fit it.
     """
-    with config_folder(settings.family, settings.source, settings.revision) as (folder, published):
-        made = footprint_of(settings, folder)
     try:
         device = accelerator_for(settings).device
     except LisaError:  # a run for another machine
+        device = None
+    here = replace(settings, device="cpu") if device and device.type == "cpu" else settings
+    with config_folder(settings.family, settings.source, settings.revision) as (folder, published):
+        made = footprint_of(here, folder)
+    if device is None:
         return replace(made, published=published)
     return replace(made, published=published, device=str(device), matrix_speed=matrix_speed(device, settings.precision))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lisa.arms import ArmSettings, parse_arms
 from lisa.families.base import FAMILIES, FamilySpec
 from lisa.files import read_json
+from lisa.measuring import reference
 from lisa.metrics.paired import difference_words
 from lisa.options import from_dict
 from lisa.origin import Origin, read_origin
@@ -134,9 +135,9 @@ def _figures(run: RunFolder, step: int, arm: str) -> str:
     row = next((row for row in stored.get("rows", ()) if (row["step"], row["arm"]) == (step, arm)), None)
     if row is None:
         return "Nothing was measured: how well it follows its condition is not known."
-    first = next(each["arm"] for each in stored["rows"] if each["step"] == step and "loss_difference" not in each)
+    first = reference([each for each in stored["rows"] if each["step"] == step])
     lines = [f"| | value | difference to {first} |", "| --- | --- | --- |"]
-    for title, key, digits in (("Validation loss", "loss", 5), (str(row.get("measure", "Fidelity")), "fidelity", 4)):
+    for title, key, digits in (("Test loss", "loss", 5), (str(row.get("measure", "Fidelity")), "fidelity", 4)):
         lines.append(f"| {_cell(title)} | {row[key]:.{digits}f} | {difference_words(row, key, digits)} |")
     return (
         f"On {stored['scenes']:,} held-out samples with {stored['sampling_steps']} sampling steps; differences are "

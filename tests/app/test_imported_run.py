@@ -70,5 +70,5 @@ def test_training_says_why_it_cannot_be_resumed(draw):
 def test_evaluate_lists_it_and_may_measure_it(draw):
     tab = draw(Evaluate)
     assert (tab.run.choices, tab.run.value) == ([("mine: canny, imported", RUN)], RUN)
-    status, *_, button, _ = tab.look(RUN)
+    status, *_, button, _, _ = tab.look(RUN)
     assert "not been measured yet" in status and button["interactive"]

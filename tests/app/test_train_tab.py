@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import gradio as gr
 import numpy as np
@@ -14,13 +16,17 @@ import app.build
 from app.curves import differences
 from app.guard import UNFORESEEN, guarded
 from app.shared import Shared
+from app.tabs._train_page import Turn
 from app.tabs._train_plan import plan_words
 from app.tabs.train import Train
+from lisa import spawn
 from lisa.data.check import DataReport
 from lisa.errors import LisaError
+from lisa.options import to_dict
 from lisa.plan import Estimate, Footprint, Memory, Plan, StepCost
 from lisa.rundesk import RunDesk
-from lisa.settings import LisaSettings, TrainSettings
+from lisa.runs import RunFolder
+from lisa.settings import LisaSettings, TrainSettings, parse_arms
 from tests.app.fake_lab import FakeLab
 
 SETTINGS = TrainSettings(steps=200)
@@ -49,6 +55,23 @@ def form(tab: Train, **values) -> dict:
     return {**{name: field.value for name, field in tab.ui.fields.items()}, **values}
 
 
+def knobs(tab: Train, **values) -> list:
+    return [values.get(name, knob.value) for name, knob in tab.ui.knobs.items()]
+
+
+def run_of(tab: Train, name: str = "mine", **values) -> str:
+    RunFolder.create(tab.lab.root / "runs" / name, to_dict(TrainSettings(**values)))
+    return f"runs/{name}"
+
+
+def cloned(tab: Train, run: str) -> tuple[str, str, dict, dict, object]:
+    """Taps, arms, knobs and fields as the form holds them after a clone, and what became of the expert settings."""
+    ui, out = tab.ui, list(tab.clone(run))
+    fields = dict(zip(ui.fields, out, strict=False))
+    arms, taps, *rest = out[len(ui.fields) :]
+    return taps, arms, dict(zip(ui.knobs, rest, strict=False)), fields, rest[-1]
+
+
 def test_a_plan_is_told_as_it_becomes_known():
     first = plan_words("python -m lisa train", SETTINGS)
     assert first == "This will run:\n```bash\npython -m lisa train\n```"
@@ -73,6 +96,11 @@ def test_what_a_run_takes_is_told_without_its_weights():
     assert "LISA adds 37 % when nothing is shared and 36 % when" in words and "as this run does." in words
     assert "152.0 GB at the most, of which weights 64.0 GB, gradients 16.0 GB, optimizer 32.0 GB" in words
     assert "**Time** was not measured" in words and "at least 3 s" in words and "100 TFLOP per second" in words
+
+
+def test_memory_is_told_for_where_the_run_would_be():
+    assert "by the tensors** on a GPU" in plan_words("x", SETTINGS, Plan("", None, FOOTPRINT))
+    assert "by the tensors** on the CPU" in plan_words("x", SETTINGS, Plan("", None, replace(FOOTPRINT, device="cpu")))
 
 
 def test_the_assumed_time_is_only_told_where_none_is_measured():
@@ -104,10 +132,33 @@ def test_the_command_comes_first_and_the_plan_follows(tab, monkeypatch):
         yield Plan("", REPORT, FOOTPRINT, ESTIMATE)
 
     monkeypatch.setattr(RunDesk, "plan", plan)
-    told = tab.plan("", "", "baseline", *[None] * len(tab.ui.knobs), **form(tab, data="photos", steps=7))
+    told = tab.plan(Turn(), "", "", "baseline", *knobs(tab), **form(tab, data="photos", steps=7))
     assert "train --arms baseline --steps 7 --data photos --run runs/canny-1" in next(told) and not asked
     assert "*starting …*" in next(told) and asked[0].data == "photos"
     assert "**Memory**" in next(told)
+
+
+def test_plans_are_made_one_at_a_time_and_an_earlier_one_of_the_same_page_ends(tab, monkeypatch):
+    ended = []
+
+    def plan(desk, settings):
+        try:
+            while True:
+                yield Plan("counting")
+        finally:
+            ended.append(settings.steps)
+
+    monkeypatch.setattr(RunDesk, "plan", plan)
+    own, other = Turn(), Turn()
+    first = tab.plan(own, "", "", "baseline", *knobs(tab), **form(tab, steps=1))
+    assert next(first) and "*counting …*" in next(first)
+    elsewhere = tab.plan(other, "", "", "baseline", *knobs(tab), **form(tab, steps=2))
+    assert next(elsewhere) and "waiting until another plan is made" in next(elsewhere)
+    second = tab.plan(own, "", "", "baseline", *knobs(tab), **form(tab, steps=3))
+    assert "--steps 3" in next(second) and list(first) == [] and ended == [1]
+    assert "*counting …*" in next(elsewhere)
+    elsewhere.close()
+    assert "*counting …*" in next(second) and ended == [1, 2]
 
 
 def test_a_zip_fills_the_data_field(tab, tmp_path):
@@ -132,7 +183,121 @@ def test_a_family_brings_its_own_lambda_and_taps(tab, monkeypatch):
     monkeypatch.setattr(FakeLab, "families", lambda lab: (moved,))
     assert tab.choose_family("flow") == (0.7, "block_1+block_2")
     # Without taps the arm says nothing of them, and so takes the family's.
-    assert tab._settings("", "", (0.7, *[None] * 5), form(tab)).arms == "baseline,lisa:weight=0.7"
+    assert tab._settings("", "", tuple(knobs(tab, weight=0.7)), form(tab)).arms == "baseline,lisa:weight=0.7"
+
+
+def test_every_setting_stands_in_the_form(tab):
+    assert {*tab.ui.fields, "arms"} == {field.name for field in fields(TrainSettings)}
+
+
+EVERYTHING = {
+    "family": "scenes-unet", "condition": "depth", "steps": 31, "batch_size": 3, "accumulation": 2,
+    "learning_rate": 0.002, "warmup_steps": 5, "rate_schedule": "cosine", "clip_norm": 0.5, "weight_decay": 0.2,
+    "seed": 11, "precision": "bf16", "gradient_checkpointing": True, "caption_dropout": 0.3, "validate_every": 7,
+    "validation_samples": 9, "checkpoint_every": 8, "preview_every": 6, "previews": 2, "source": "owner/net",
+    "revision": "abc", "start": "side", "data": "photos", "samples": 77, "share": False, "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "baseline,lisa",
+        "baseline,lisa:weight=0.9:schedule=decay:schedule_steps=10:width=32:distance=cosine:taps=down_1+mid",
+        "baseline,lisa:weight=0.3:timestep_weighting=snr",
+        "baseline",
+        "baseline,weak:weight=0.1,strong:weight=2:taps=mid",
+        "baseline:taps=mid,lisa",
+        "zeta:weight=0,alpha:weight=0.5:taps=down_0",
+    ],
+)
+def test_all_that_a_run_was_comes_back_with_its_clone(tab, arms):
+    assert {*EVERYTHING, "arms"} == {field.name for field in fields(TrainSettings)}
+    before = TrainSettings(**EVERYTHING, arms=arms)
+    taps, text, given, values, _ = cloned(tab, run_of(tab, **EVERYTHING, arms=arms))
+    given = [tab.ui.knobs[name].value if value == gr.skip() else value for name, value in given.items()]
+    after = tab._settings("" if taps == gr.skip() else taps, text, tuple(given), values)
+    usual = tab.lab.families()[0].lisa
+    assert parse_arms(after.arms, usual) == parse_arms(before.arms, usual)
+    assert replace(after, arms=arms) == before
+
+
+def test_a_plain_pair_comes_back_into_lambda_and_taps_and_what_is_typed_there_runs(tab):
+    run = run_of(tab, arms="baseline,lisa:weight=0.3:taps=down_1+mid:distance=cosine")
+    taps, arms, given, values, _ = cloned(tab, run)
+    assert (taps, arms, given["weight"], given["distance"]) == ("down_1+mid", "", 0.3, "cosine")
+    typed = tuple({**given, "weight": 2.5}.values())
+    assert tab._settings("down_0", arms, typed, values).arms == "baseline,lisa:weight=2.5:distance=cosine:taps=down_0"
+
+
+def test_more_arms_open_the_expert_settings_and_rule_there(tab):
+    taps, arms, given, _, expert = cloned(tab, run_of(tab, arms="baseline,lisa,wide:width=128"))
+    assert arms == "baseline,lisa,wide:width=128" and expert["open"] and taps == given["weight"] == gr.skip()
+    words, *rest = tab.rule(arms)
+    assert "no effect" in words and len(rest) == 7 and not any(each["interactive"] for each in rest)
+    words, *rest = tab.rule(" ")
+    assert words == "" and all(each["interactive"] for each in rest)
+
+
+@pytest.mark.parametrize("arms", ["", "baseline,lisa"])
+@pytest.mark.parametrize(
+    ("taps", "changes", "told"),
+    [
+        ("", {"weight": 500}, "Lambda is 500"),
+        ("", {"weight": None}, "Lambda is None"),
+        ("", {"width": 1}, "Decoder width is 1"),
+        ("mid,other:weight=1", {}, "Taps is 'mid,other:weight=1'"),
+    ],
+)
+def test_bad_values_beside_arms_are_refused_too(tab, arms, taps, changes, told):
+    with pytest.raises(LisaError, match=re.escape(told)):
+        tab._settings(taps, arms, tuple(knobs(tab, **changes)), form(tab))
+
+
+def test_the_youngest_own_run_is_shown_on_loading(tab):
+    run_of(tab, "old")
+    os.utime(tab.lab.root / "runs" / "old" / "settings.json", (0, 0))
+    RunFolder.create(tab.lab.root / "checkpoints" / "scenes-unet" / "canny", to_dict(TrainSettings()))
+    run_of(tab, "young")
+    assert tab.refresh()["value"] == "runs/young"
+    assert tab.relist("checkpoints/scenes-unet/canny")["value"] == "checkpoints/scenes-unet/canny"
+
+
+def test_a_run_that_went_is_one_sentence_and_the_timer_rests(tab):
+    status, *_, timer = tab.look("runs/gone", 0.9, False)
+    assert status == "The run runs/gone is no longer there: choose another." and not timer.active
+    assert tab.follow_samples("runs/gone", 0, None)[2] is None
+
+
+def test_the_reference_is_named(tab):
+    run = RunFolder(tab.lab.root / run_of(tab, arms="zeta:weight=0,alpha:weight=0.5:taps=down_0"))
+    for step, theirs, own in ((0, 1.0, 1.0), (10, 0.8, 0.5)):
+        for arm, value in (("zeta", theirs), ("alpha", own)):
+            run.append_event({"kind": "validation", "step": step, "arm": arm, "control": value})
+    words = tab.look("runs/mine", 0.9, False)[7]
+    assert "Alpha reached Zeta's validation loss 0.8000" in words and "Zeta needed 10" in words
+    assert "baseline" not in words
+
+
+def test_a_run_that_took_no_step_gives_its_name_back(tab, monkeypatch):
+    run = RunFolder(tab.lab.root / run_of(tab))
+    run.write_state({"status": "failed", "reason": "Unknown tap."})
+    assert "Unknown tap. It took no step, so its name is free" in tab.look("runs/mine", 0.9, False)[0]
+    started = []
+    monkeypatch.setattr(spawn, "spawn", lambda words, *_: started.append(words))
+    with pytest.raises(LisaError, match="did you mean scenes-unet"):
+        tab.start("mine", "", "", *knobs(tab), **form(tab, family="scenes-unett"))
+    with pytest.raises(LisaError, match="cannny"):
+        tab.start("other", "", "", *knobs(tab), **form(tab, condition="cannny"))
+    assert not (tab.lab.root / "runs" / "other").exists()
+    tab.start("mine", "", "", *knobs(tab), **form(tab, steps=3))
+    assert started and RunFolder(run.path).settings()["steps"] == 3
+    with pytest.raises(LisaError, match="already"):
+        tab.start("mine", "", "", *knobs(tab), **form(tab))
+
+
+def test_families_are_chosen_from_a_list(tab):
+    assert ("Stable Diffusion 1.5 (not here)", "sd15") in tab.ui.fields["family"].choices
 
 
 def test_paired_differences_leave_out_what_both_arms_share():
@@ -147,6 +312,7 @@ def test_paired_differences_leave_out_what_both_arms_share():
 
 def test_the_newest_samples_are_shown_until_the_slider_is_moved(tab, monkeypatch):
     kept = [100]
+    monkeypatch.setattr(RunDesk, "has", lambda desk, run: True)
     monkeypatch.setattr(RunDesk, "sample_steps", lambda desk, run: tuple(kept))
     monkeypatch.setattr(RunDesk, "samples", lambda desk, run, step: ({"condition": PICTURE, "lisa": PICTURE},))
     slider, gallery, seen = tab.follow_samples("runs/a", 0, None)

@@ -144,7 +144,7 @@ def test_the_card_names_a_main_network_of_the_hub_and_its_figures(lab):
     assert data["base_model"] == "owner/base" and data["tags"][2] == "depth: [x]"
     assert 'StableDiffusionControlNetPipeline.from_pretrained("owner/base", controlnet=side)' in text
     assert "On 8 held-out samples with 2 sampling steps" in text
-    assert "| Validation loss | 0.25000 | -0.12500 (-0.20000 to -0.10000) |" in text
+    assert "| Test loss | 0.25000 | -0.12500 (-0.20000 to -0.10000) |" in text
     assert "| Edge F1 | 0.5000 | +0.1000 (+0.0000 to +0.2000) |" in text and "difference to baseline" in text
     write_json(run.path / "evaluation.json", {"scenes": 8, "sampling_steps": 2, "rows": [{**rows[1], "step": 100}]})
     assert "Nothing was measured" in card_of(lab)[1]
