@@ -22,12 +22,18 @@ def map_under(condition: Image.Image, frames: int) -> Image.Image:
     return strip(frames_of(condition, frames)) if frames else condition
 
 
-def player(frames: int) -> str:
-    """What makes style.css play strips of that many frames, with a box that holds them still; empty for images."""
+def player(frames: int, words: str = "") -> str:
+    """What makes style.css play strips of that many frames, with a box that holds them still; empty for images.
+
+    Args:
+        frames: of the strips; 0 for images.
+        words: what plays; all pictures if empty.
+    """
     if not frames:
         return ""
+    words = words or f"All {frames} frames play in step; full screen shows them side by side."
     return (
         f"<style>{_NUMBER} .gradio-container {{ --frames: {frames}; }}</style>"
         '<label class="player"><input type="checkbox"> Hold the clips still</label>'
-        f"<span>All {frames} frames play in step; full screen shows them side by side.</span>"
+        f"<span>{words}</span>"
     )

@@ -60,7 +60,7 @@ def _help_text(declared: Option, default: Any) -> str:
 def _argument_type(name: str, hint: Any, declared: Option) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
-            value = parse_text(name, text, hint)
+            value = parse_text(name, text, hint, declared)
             check_value(name, value, hint, declared)
         except LisaError as error:
             raise argparse.ArgumentTypeError(str(error)) from None

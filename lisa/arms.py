@@ -162,13 +162,13 @@ def _parse_arm(text: str, defaults: LisaSettings) -> ArmSettings:
         raise LisaError("An arm has no name: write arms like baseline,lisa.")
     if name not in presets and not pairs:
         raise unknown_name("arm", name, presets)
-    hints = {key: hint for key, _, hint, _ in options(LisaSettings)}
+    known = {key: (hint, declared) for key, declared, hint, _ in options(LisaSettings)}
     changes = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if key not in hints:
-            raise unknown_name(f"setting of arm {name}", key, hints)
+        if key not in known:
+            raise unknown_name(f"setting of arm {name}", key, known)
         if not equals or key in changes:
             raise LisaError(f"Arm {name} must give {key} once, as {key}=VALUE.")
-        changes[key] = parse_text(key, value, hints[key])
+        changes[key] = parse_text(key, value, *known[key])
     return check(ArmSettings(name, replace(presets.get(name, defaults), **changes)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class GeneratedImage:
         settings: GenerateSettings as a dictionary.
         seconds: Time it took.
         clip: All frames of a clip; empty for an image.
+        cut: Prompts of which the text encoder reads only the beginning: tokens given and read, by their setting.
     """
 
     arm: str
@@ -43,6 +44,7 @@ class GeneratedImage:
     settings: dict[str, Any]
     seconds: float
     clip: tuple[Image.Image, ...] = ()
+    cut: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def paired_images(
         Seed by seed, and within a seed arm by arm.
     """
     width, height = output_size(family, settings)
+    cut = cut_prompts(family, settings)
     total, done = settings.count * len(sides) * settings.steps, 0
     for seed in range(settings.seed, settings.seed + settings.count):
         noise = initial_noise(family, seed, width, height)
@@ -105,7 +108,14 @@ def paired_images(
             done += settings.steps
             stored = to_dict(replace(settings, seed=seed, count=1, arms=arm))
             clip = tuple(image) if family.frames else ()
-            yield GeneratedImage(arm, seed, clip[0] if clip else image, stored, time.perf_counter() - begin, clip)
+            seconds = time.perf_counter() - begin
+            yield GeneratedImage(arm, seed, clip[0] if clip else image, stored, seconds, clip, cut)
+
+
+def cut_prompts(family: Family, settings: GenerateSettings) -> dict[str, tuple[int, int]]:
+    """Tokens given and read of each prompt that is longer than the family reads; see ``GeneratedImage.cut``."""
+    counts = {name: family.count_tokens(getattr(settings, name)) for name in ("prompt", "negative_prompt")}
+    return {name: count for name, count in counts.items() if count and count[0] > count[1]}
 
 
 def output_size(family: Family, settings: GenerateSettings) -> tuple[int, int]:
@@ -187,7 +197,7 @@ def read_settings(path: Path | Image.Image) -> GenerateSettings:
     try:
         text = path.text if isinstance(path, Image.Image) else _png_text(path)
         data = json.loads(text[PNG_KEY])
-    except (KeyError, AttributeError, OSError, ValueError) as error:
+    except (KeyError, AttributeError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise LisaError("This image carries no settings of the lab: use a PNG that was downloaded from it.") from error
     if not isinstance(data, dict):
         raise LisaError("The settings in this image are damaged: use a PNG that was downloaded from the lab.")

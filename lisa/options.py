@@ -161,13 +161,14 @@ def from_dict(cls: type[S], data: Mapping[str, Any]) -> S:
     return check(cls(**{name: _from_plain(hints[name], value) for name, value in data.items()}))
 
 
-def parse_text(name: str, text: str, hint: Any) -> Any:
+def parse_text(name: str, text: str, hint: Any, declared: Option) -> Any:
     """Read a value written as text, as on the command line.
 
     Args:
         name: Name of the field, for the message.
         text: What was written; the items of a tuple are joined by "+".
         hint: The field's type.
+        declared: The field's option, for the message.
 
     Returns:
         The value, not yet checked against its option.
@@ -179,14 +180,14 @@ def parse_text(name: str, text: str, hint: Any) -> Any:
     if optional and text == "":
         return None
     if typing.get_origin(inner) is tuple:
-        return tuple(parse_text(name, item, typing.get_args(inner)[0]) for item in text.split("+") if item)
+        return tuple(parse_text(name, item, typing.get_args(inner)[0], declared) for item in text.split("+") if item)
     if inner is bool:
         _require(text in ("true", "false"), name, text, "true or false")
         return text == "true"
     try:
         return inner(text)
     except ValueError:
-        raise LisaError(f"{name} is {text[:80]!r}, but must be {_kind(inner)}.") from None
+        raise _wrong(name, text, _wanted(inner, declared)) from None
 
 
 def _plain_number(value: float) -> str:
@@ -202,13 +203,23 @@ def _strip_optional(hint: Any) -> tuple[Any, bool]:
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
     if not holds:
-        seen = repr(value)
-        seen = seen if len(seen) <= 80 else seen[:77] + "..."
-        raise LisaError(f"{name} is {seen}, but must be {wanted}.")
+        raise _wrong(name, value, wanted)
 
 
-def _kind(inner: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "text"}[inner]
+def _wrong(name: str, value: Any, wanted: str) -> LisaError:
+    if value is None or value == "":
+        return LisaError(f"{name} is empty: give {wanted}.")
+    seen = repr(value)
+    seen = seen if len(seen) <= 80 else seen[:77] + "..."
+    return LisaError(f"{name} is {seen}, but must be {wanted}.")
+
+
+def _wanted(inner: Any, declared: Option) -> str:
+    """What kind of value is accepted, in which range and unit."""
+    unit = f" {declared.unit}" if declared.unit else ""
+    limits = declared.range_text()
+    kind = {int: "a whole number", float: "a number", str: "text"}[inner]
+    return kind + (f", {limits}{unit}" if limits else unit)
 
 
 def _check_text(name: str, value: Any, declared: Option) -> None:
@@ -221,9 +232,7 @@ def _check_text(name: str, value: Any, declared: Option) -> None:
 
 
 def _check_number(name: str, value: Any, inner: Any, declared: Option) -> None:
-    unit = f" {declared.unit}" if declared.unit else ""
-    limits = declared.range_text()
-    wanted = _kind(inner) + (f", {limits}{unit}" if limits else unit)
+    wanted = _wanted(inner, declared)
     accepted = (int,) if inner is int else (int, float)
     _require(isinstance(value, accepted) and not isinstance(value, bool), name, value, wanted)
     _require(isinstance(value, int) or math.isfinite(value), name, value, wanted)

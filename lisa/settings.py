@@ -285,17 +285,21 @@ class GenerateSettings:
         """Check the fields that only make sense together.
 
         Raises:
-            LisaError: If control ends before it starts, the checkpoint is no step, a side is no multiple
+            LisaError: If control does not start before it ends, the checkpoint is no step, a side is no multiple
                 of 8, or an arm is listed twice.
         """
-        if self.control_start > self.control_end:
-            raise LisaError(f"control_start is {self.control_start:g}, but control_end is {self.control_end:g}.")
-        for name, value in (("checkpoint", self.checkpoint), ("second_checkpoint", self.second_checkpoint)):
+        if self.control_start >= self.control_end:
+            raise LisaError(
+                f"Control start is {self.control_start:g}, but must be below control end, which is "
+                f"{self.control_end:g}: lower the start or raise the end."
+            )
+        for name, value in (("Checkpoint", self.checkpoint), ("Second checkpoint", self.second_checkpoint)):
             if value and not CHECKPOINT_NAME.fullmatch(value):
                 raise LisaError(f"{name} is {value[:80]!r}, but must look like step-000200.")
-        for name, value in (("width", self.width), ("height", self.height)):
+        for name, value in (("Width", self.width), ("Height", self.height)):
             if value % 8:
-                raise LisaError(f"{name} is {value} pixels, but must be a multiple of 8.")
+                near = value + 8 - value % 8
+                raise LisaError(f"{name} is {value} pixels, but must be a multiple of 8, such as {near}.")
         self.arm_names()
 
     def arm_names(self) -> tuple[str, ...]:

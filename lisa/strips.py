@@ -18,18 +18,24 @@ def strip(frames: Sequence[Image.Image]) -> Image.Image:
     return made
 
 
+def length_of(image: Image.Image) -> int:
+    """Count the frames of a strip of square frames; 0 for any other image."""
+    width, height = image.size
+    return width // height if width > height and width % height == 0 else 0
+
+
 def frames_of(condition: Image.Image, count: int) -> list[Image.Image]:
     """Take a strip of square frames apart; any other image is held still for all of them.
 
     Raises:
         LisaError: if it is a strip of another number of frames.
     """
-    width, height = condition.size
-    if width % height or width == height:
+    length, height = length_of(condition), condition.height
+    if not length:
         return [condition] * count
-    if width // height != count:
+    if length != count:
         raise LisaError(
-            f"This strip has {width // height} frames, but the clip has {count}: give {count} square frames from left "
+            f"This strip has {length} frames, but the clip has {count}: give {count} square frames from left "
             "to right, or one image for all."
         )
     return [condition.crop((i * height, 0, (i + 1) * height, height)) for i in range(count)]

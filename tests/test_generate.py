@@ -157,5 +157,18 @@ def test_the_second_controls_settings_travel_with_the_image(family, side, other_
     save_png(image, tmp_path / "a.png")
     read = read_settings(tmp_path / "a.png")
     assert (read.second_run, read.second_checkpoint, read.second_strength) == ("runs/depth", "step-000002", 0.25)
-    with pytest.raises(LisaError, match="second_checkpoint is 'last'"):
+    with pytest.raises(LisaError, match="Second checkpoint is 'last'"):
         check(replace(settings, second_checkpoint="last"))
+
+
+def test_a_prompt_that_is_cut_is_told_with_the_tokens_given_and_read(family, side, condition):
+    letters = list("abcdefghijklmn")
+    given, read = family.count_tokens(" ".join(letters))
+    assert given == len(letters) > read
+    whole, kept, less = (family.encode_text([" ".join(letters[:count])])["states"] for count in (given, read, read - 1))
+    assert torch.equal(whole, kept) and not torch.equal(kept, less)
+    settings = replace(SETTINGS, prompt=" ".join(letters), negative_prompt=" ".join(letters[:read]), steps=1)
+    (image,) = paired_images(family, {"lisa": side}, condition, settings)
+    assert image.cut == {"prompt": (given, read)}
+    (image,) = paired_images(family, {"lisa": side}, condition, replace(SETTINGS, steps=1))
+    assert image.cut == {}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa.errors import LisaError
+from lisa.options import parse_text
 from lisa.settings import (
     ArmSettings,
     GenerateSettings,
@@ -58,7 +59,7 @@ def test_every_option_has_help_and_label(cls):
         ({"steps": True}, "steps is True, but must be a whole number, 1..10000000 steps."),
         ({"steps": 0}, "steps is 0"),
         ({"steps": 1.5}, "steps is 1.5"),
-        ({"steps": None}, "steps is None"),
+        ({"steps": None}, "steps is empty: give a whole number, 1..10000000 steps."),
         ({"share": 1}, "share is 1, but must be true or false."),
         ({"precision": "fp8"}, "precision is 'fp8', but must be no, bf16 or fp16."),
         ({"source": 3}, "source is 3, but must be text."),
@@ -78,6 +79,8 @@ def test_a_wrong_value_is_one_sentence(changes, sentence):
     "changes",
     [
         {"control_start": 0.6, "control_end": 0.5},
+        {"control_start": 0.5, "control_end": 0.5},
+        {"control_start": 1.0},
         {"checkpoint": "../../etc"},
         {"width": 100},
         {"arms": "lisa,lisa"},
@@ -89,6 +92,23 @@ def test_a_wrong_value_is_one_sentence(changes, sentence):
 def test_generate_settings_refuse_what_cannot_be(changes):
     with pytest.raises(LisaError):
         from_dict(GenerateSettings, changes)
+
+
+def test_control_that_never_acts_is_told_with_both_values_and_what_to_do():
+    with pytest.raises(LisaError) as caught:
+        from_dict(GenerateSettings, {"control_start": 1, "control_end": 1})
+    assert str(caught.value) == (
+        "Control start is 1, but must be below control end, which is 1: lower the start or raise the end."
+    )
+
+
+@pytest.mark.parametrize(("text", "told"), [("1.5", "is '1.5', but must be"), ("", "is empty: give"), ("x", "is 'x'")])
+def test_a_text_that_is_no_number_is_told_with_the_range(text, told):
+    hint, declared = next((h, o) for name, o, h, _ in options(GenerateSettings) if name == "seed")
+    with pytest.raises(LisaError) as caught:
+        parse_text("Seed", text, hint, declared)
+    assert f"Seed {told}" in str(caught.value)
+    assert str(caught.value).endswith("a whole number, 0..4294967295.")
 
 
 def test_an_unknown_key_names_the_near_one():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import html
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -13,11 +17,16 @@ from app.intake import SafeImage, refuse_unreadable
 from app.plots import overlay
 from app.tabs._compare_second import SecondCondition
 from lisa.lab import Example, Lab, PairView
+from lisa.options import to_dict
 from lisa.settings import GenerateSettings
 
 OPACITY = 0.6
 NO_PAIRS = (
-    "There is no trained pair for this family yet: train one with `python -m lisa train`, or choose another family."
+    "There is no trained pair for this family yet: train one on the **Train** tab, import one on the **Models** tab, "
+    "or choose another family."
+)
+PNG_WORDS = (
+    "Every PNG that is downloaded here carries its settings. Drop one, and the form is filled as it was for that image."
 )
 ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignment"}
 
@@ -46,6 +55,13 @@ def heading(kind: str, title: str, about: str) -> str:
 def arm_heading(arm: str) -> str:
     """The line above an arm's picture."""
     return heading(arm, title_of(arm), ABOUT_ARMS.get(arm, "another arm of the run"))
+
+
+def save_png(lab: Lab, result: Any, folder: str) -> str:
+    """Write a generated image with its settings under the name that a download has."""
+    path = Path(folder) / f"lisa-seed-{result.seed:06d}-{result.arm}.png"
+    lab.save(result, path)
+    return str(path)
 
 
 def two_arms(pair: PairView | None) -> tuple[str, str]:
@@ -80,6 +96,7 @@ class ComparePage:
         self._draw_prompt(settings)
         self._draw_stage(example, example.condition if example else first.maps["canny"], pair)
         self._draw_settings(settings, pairs, pair)
+        self._draw_png()
         self.second = SecondCondition(pairs)
         self.fields |= self.second.fields
         self._draw_expert(settings, pair)
@@ -118,12 +135,22 @@ class ComparePage:
                             **frame,
                         )
                     )
-                    self.downloads.append(gr.DownloadButton(f"Download {title_of(arm)}", size="sm", interactive=False))
+                    self.downloads.append(self._download(example, arm))
             with gr.Column(min_width=100, elem_classes="words"):
                 self.status = gr.Markdown(self._first_words(example), elem_id="status")
                 self.player = gr.HTML("", padding=False, elem_classes="player-row")
                 self.hint = gr.Markdown("" if pair else NO_PAIRS, elem_id="hint")
         self.shown = gr.State(Shown(condition, tuple(images)) if example else None)
+
+    def _download(self, example: Example | None, arm: str) -> gr.DownloadButton:
+        with tempfile.TemporaryDirectory() as folder:  # Gradio keeps a copy of its own
+            path = None
+            if example:
+                stored = {**to_dict(example.settings), "arms": arm}
+                seed = example.settings.seed
+                made = SimpleNamespace(arm=arm, seed=seed, image=example.images[arm], clip=(), settings=stored)
+                path = save_png(self.lab, made, folder)
+            return gr.DownloadButton(f"Download {title_of(arm)}", value=path, size="sm", interactive=path is not None)
 
     def _first_words(self, example: Example | None) -> str:
         if not example:
@@ -137,14 +164,9 @@ class ComparePage:
     def _draw_prompt(self, settings: GenerateSettings) -> None:
         with gr.Row(elem_classes="prompt", equal_height=False):
             self.fields["prompt"] = controls.control(
-                GenerateSettings,
-                "prompt",
-                value=settings.prompt,
-                scale=4,
-                max_lines=3,
-                min_width=240,
+                GenerateSettings, "prompt", value=settings.prompt, scale=4, max_lines=3, min_width=240,
                 info="What to show; the embedded world has spheres, cubes, cylinders, cones and mannequins.",
-            )
+            )  # fmt: skip
             self.go = gr.Button("Generate the pair", variant="primary", size="lg", scale=1, min_width=200, elem_id="go")
 
     def _draw_settings(self, settings: GenerateSettings, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
@@ -184,6 +206,13 @@ class ComparePage:
                     GenerateSettings, name, value=getattr(settings, name), min_width=200
                 )
 
+    def _draw_png(self) -> None:
+        with gr.Row(elem_classes="png"):
+            self.png = gr.File(
+                label="Settings from a PNG", file_types=[".png"], height=110, min_width=240, elem_id="png"
+            )
+            self.png_words = gr.Markdown(PNG_WORDS, elem_id="png-words")
+
     def _draw_expert(self, settings: GenerateSettings, pair: PairView | None) -> None:
         arms = two_arms(pair)
         known = list(pair.arms) if pair else list(arms)
@@ -202,7 +231,8 @@ class ComparePage:
                     for arm, side in zip(arms, ("left", "right"), strict=True)
                 ]
             with gr.Row():
-                self.png = gr.UploadButton("Take the settings from a PNG of the lab", file_types=[".png"], size="sm")
+                for name in ("width", "height"):
+                    self.fields[name] = controls.control(GenerateSettings, name, value=getattr(settings, name))
             self.families_note = gr.Markdown("")
 
     def _draw_close_up(self, example: Example | None) -> None:

@@ -25,7 +25,8 @@ class SecondCondition:
     """
 
     def __init__(self, pairs: Sequence[PairView]) -> None:
-        with gr.Accordion("A second condition", open=False), gr.Row(elem_classes="settings"):
+        self.accordion = gr.Accordion("A second condition", open=False)
+        with self.accordion, gr.Row(elem_classes="settings"):
             self.map = SafeImage(
                 label="Second condition map", type="pil", format="png", sources=["upload", "clipboard"],
                 buttons=["fullscreen"], elem_classes="picture", elem_id="second-map",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,16 +12,18 @@ from PIL import Image
 from app import controls
 from app.clips import map_under, picture_of, player
 from app.guard import guarded, plain_error
-from app.intake import looks_like_map
 from app.plots import overlay
-from app.shared import Carried, Shared
-from app.tabs._compare_more import More
-from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, best_pair, title_of, two_arms
+from app.shared import Shared
+from app.tabs._compare_blind import BlindTest
+from app.tabs._compare_grid import Grid
+from app.tabs._compare_maps import Maps
+from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, save_png, title_of, two_arms
 from app.tabs._compare_second import chosen, given_map
+from app.tabs._compare_settings import Settings
 from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
-from lisa.options import from_dict
+from lisa.options import from_dict, options
 from lisa.settings import SEED_LIMIT, GenerateSettings
 
 TITLE = "Compare"
@@ -41,10 +42,13 @@ class Compare:
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
         self.ui = ComparePage(lab)
+        self.of_pair = [self.ui.fields["checkpoint"], *self.ui.arms, self.ui.hint]
         self._wire_generation()
-        self._wire_choices(shared)
+        opened = self._wire_choices(shared)
         self._wire_close_up()
-        More(self)
+        self.maps = Maps(self, shared)
+        self.settings_back = Settings(self, opened)
+        self.grid, self.blind = Grid(self), BlindTest(self)
 
     def _wire_generation(self) -> None:
         ui = self.ui
@@ -58,23 +62,24 @@ class Compare:
             concurrency_id="gpu",
             concurrency_limit=1,
             show_progress_on=ui.pictures,
-        ).success(guarded(lay_over), [ui.shown, ui.opacity, ui.under], [ui.over], **QUIET)
+        ).success(guarded(lay_over), [ui.shown, ui.opacity, ui.under], [ui.over], **QUIET).success(
+            lambda shown: player(shown.frames), [ui.shown], [ui.player], **QUIET
+        )
 
-    def _wire_choices(self, shared: Shared) -> None:
+    def _wire_choices(self, shared: Shared) -> Any:
         family, run = self.ui.fields["family"], self.ui.fields["run"]
-        of_pair = [self.ui.fields["checkpoint"], *self.ui.arms, self.ui.hint]
         second, step = self.ui.second, self.ui.fields["checkpoint"]
-        shared.on_open(
+        # A map that is carried here opens the tab and changes what is chosen at the same time: look after that.
+        opened = shared.on_open(lambda: None, None, None, **QUIET).then(
             guarded(self.refresh), [family, run, step, *second.outputs],
             [family, run, step, *second.outputs, self.ui.families_note], **QUIET,
         )  # fmt: skip
         family.input(
             guarded(self.choose_family),
             [family, self.ui.condition],
-            [run, *second.outputs, *of_pair, self.ui.condition, self.ui.fields["prompt"]],
+            [run, *second.outputs, *self.of_pair, self.ui.condition, self.ui.fields["prompt"]],
             **QUIET,
         )
-        family.change(guarded(self.play), [family], [self.ui.player], **QUIET)
         second.fields["second_run"].input(
             guarded(self.choose_second), [family, second.fields["second_run"]], second.outputs, **QUIET
         )
@@ -84,20 +89,8 @@ class Compare:
             [second.map, *second.outputs],
             **QUIET,
         )
-        run.input(guarded(self.choose_pair), [run], of_pair, **QUIET)
-        self.ui.condition.upload(guarded(self.judge_upload), [self.ui.condition], [self.ui.hint], **QUIET)
-        shared.carried.change(
-            guarded(self.receive),
-            [shared.carried, family],
-            [second.map, *second.outputs, self.ui.condition, self.ui.fields["prompt"], run, *of_pair],
-            **QUIET,
-        )
-        self.ui.png.upload(
-            guarded(self.take_settings),
-            [self.ui.png],
-            [*self.ui.fields.values(), *self.ui.arms, self.ui.hint],
-            **QUIET,
-        )
+        run.input(guarded(self.choose_pair), [run], self.of_pair, **QUIET)
+        return opened
 
     def _wire_close_up(self) -> None:
         self.ui.divider.input(move_divider, [self.ui.divider], [self.ui.slider], **QUIET, trigger_mode="always_last")
@@ -155,7 +148,9 @@ class Compare:
     def _pair(self, values: dict[str, Any]) -> PairView:
         """Check the form, and find the pair that it names."""
         if not values.get("run"):
-            raise LisaError("No pair of checkpoints is chosen: choose one from the list, or train one first.")
+            raise LisaError(
+                "No pair of checkpoints is chosen: choose one from the list, or train one on the Train tab first."
+            )
         controls.check_form(GenerateSettings, values)
         pair = controls.find_pair(self.lab.pairs(), values["run"])
         if pair is None:
@@ -179,9 +174,7 @@ class Compare:
     def _keep(self, result: Any) -> str:
         """Write the PNG with its settings where Gradio may serve it, and where it is swept after a day."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"lisa-seed-{result.seed:06d}-{result.arm}.png"
-            self.lab.save(result, path)
-            return self.ui.downloads[0].move_resource_to_block_cache(str(path))
+            return self.ui.downloads[0].move_resource_to_block_cache(save_png(self.lab, result, folder))
 
     def _report(self, settings: GenerateSettings, pair: PairView, results: list[Any]) -> str:
         each = ", ".join(f"{title_of(result.arm)} {result.seconds:.1f} s" for result in results)
@@ -189,6 +182,7 @@ class Compare:
         return (
             f"**Done in {sum(result.seconds for result in results):.1f} s** ({each}): seed {settings.seed}, "
             f"{settings.steps} steps, {pair.condition} at training step {step:,}{self._and_second(settings)}."
+            + "".join(f" {_cut_words(name, *count)}" for name, count in results[0].cut.items())
         )
 
     def _and_second(self, settings: GenerateSettings) -> str:
@@ -207,9 +201,9 @@ class Compare:
         steps = controls.step_choices(controls.find_pair(pairs, choice["value"] or ""))
         return (
             gr.update(choices=controls.family_choices(families)),
-            choice,
-            controls.relisted(steps, step),
-            *chosen(pairs, second_run or "", second_step or ""),
+            _unless_kept(choice, run),
+            _unless_kept(controls.relisted(steps, step), step),
+            *map(_unless_kept, chosen(pairs, second_run or "", second_step or ""), (second_run, second_step)),
             note,
         )
 
@@ -222,78 +216,29 @@ class Compare:
         pairs = self.lab.pairs(family)
         pair = pairs[0] if pairs else None
         choices = gr.update(choices=controls.pair_choices(pairs), value=pair.id if pair else None)
-        of_pair = self._of_pair(pair, "" if pair else NO_PAIRS)
-        return choices, *chosen(pairs, ""), *of_pair, *self._fitting(family, pair, condition)
-
-    def _fitting(self, family: str, pair: PairView | None, condition: Image.Image | None) -> tuple[Any, Any]:
-        """A scene's map and caption where the present map is a picture and the family wants a strip, or the reverse."""
-        frames = self.lab.frames_of(family)
-        is_strip = condition is not None and condition.width > condition.height
-        if pair is None or is_strip == bool(frames):
-            return gr.skip(), gr.skip()
-        scene = self.lab.render_scene(0, frames)
-        if pair.condition not in scene.maps:
-            return gr.skip(), gr.skip()
-        return scene.maps[pair.condition], scene.caption
-
-    def play(self, family: str) -> str:
-        """Let the pictures of a family of clips move."""
-        return player(self.lab.frames_of(family))
+        map_, caption, words = self.maps.fitting(family, pair, condition)
+        return choices, *chosen(pairs, ""), *self.choices_of(pair), words if pair else NO_PAIRS, map_, caption
 
     def choose_pair(self, run: str) -> tuple[Any, ...]:
         """List what belongs to a pair: training steps and arms."""
-        return self._of_pair(controls.find_pair(self.lab.pairs(), run), "")
+        return *self.choices_of(controls.find_pair(self.lab.pairs(), run)), ""
 
-    def _of_pair(self, pair: PairView | None, hint: str) -> tuple[Any, ...]:
+    def choices_of(self, pair: PairView | None) -> tuple[Any, ...]:
+        """The training steps and the arms of a pair as choices, at first the last step, baseline and LISA."""
         steps = controls.step_choices(pair)
         arms = [gr.update(choices=list(pair.arms) if pair else [], value=arm) for arm in two_arms(pair)]
-        return gr.update(choices=steps, value=steps[0][1] if steps else None), *arms, hint
+        return gr.update(choices=steps, value=steps[0][1] if steps else None), *arms
 
-    def receive(self, carried: Carried | None, family: str) -> tuple[Any, ...]:
-        """Take a map from the Condition tab, and the pair that learned this kind of map."""
-        if carried is None:
-            return (gr.skip(),) * 10
-        pairs = self.lab.pairs(family)
-        fitting = [pair for pair in pairs if pair.condition == carried.condition]
-        if carried.second:
-            return carried.map, *chosen(pairs, fitting[0].id if fitting else ""), *(gr.skip(),) * 7
-        hint = ""
-        if carried.condition and not fitting:
-            hint = f"No pair of this family has learned **{carried.condition}** maps: this one will not follow."
-        prompt = carried.caption or gr.skip()
-        first = (*(gr.skip(),) * 3, carried.map, prompt)
-        if not fitting:
-            return *first, *(gr.skip(),) * 4, hint
-        choices = gr.update(choices=controls.pair_choices(pairs), value=fitting[0].id)
-        return *first, choices, *self._of_pair(fitting[0], hint)
 
-    def judge_upload(self, image: Image.Image | None) -> str:
-        """Warn when a photograph was given where a map belongs."""
-        if image is None or looks_like_map(image):
-            return ""
-        return "This looks like a picture rather than a condition map: the **Condition** tab makes a map of it."
+def _unless_kept(change: dict[str, Any], value: str | None) -> dict[str, Any]:
+    """Set no value that is set already: an answer that comes late must not undo a choice made meanwhile."""
+    return gr.update(choices=change["choices"]) if change["value"] == value else change
 
-    def take_settings(self, file: str) -> tuple[Any, ...]:
-        """Fill the form from a PNG that was downloaded from the lab."""
-        settings = self.lab.settings_of(Path(file))
-        pairs = self.lab.pairs(settings.family)
-        pair = controls.find_pair(pairs, settings.run) or best_pair(pairs, settings.condition)
-        if pair is None:
-            raise LisaError(f"There is no pair for {settings.family} here: train one first.")
-        values: dict[str, Any] = {name: getattr(settings, name) for name in self.ui.fields}
-        values["run"] = gr.update(choices=controls.pair_choices(pairs), value=pair.id)
-        steps, *arms, _ = self._of_pair(pair, "")
-        if settings.checkpoint in dict(map(reversed, steps["choices"])):
-            steps["value"] = settings.checkpoint
-        values["checkpoint"] = steps
-        values["second_run"], values["second_checkpoint"] = chosen(
-            pairs, settings.second_run, settings.second_checkpoint
-        )
-        return (
-            *values.values(),
-            *arms,
-            "The settings are back. A PNG does not hold its condition: give the same map.",
-        )
+
+def _cut_words(name: str, given: int, read: int) -> str:
+    """Say that the end of a prompt was not read."""
+    label = next(declared.label for field, declared, *_ in options(GenerateSettings) if field == name)
+    return f"**{label} cut**: it has {given} tokens, of which the first {read} were read; put what matters there."
 
 
 def move_divider(position: float) -> gr.ImageSlider:

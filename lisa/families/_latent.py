@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
 from lisa.errors import LisaError, unknown_name
 from lisa.families._sources import has_part, load_part
@@ -110,6 +111,17 @@ class LatentFamily(Family):
         finally:
             if narrow:
                 self.vae.half()
+
+    def count_tokens(self, text: str) -> tuple[int, int] | None:
+        """Count a prompt's tokens where all text encoders are CLIP's, which read equally many; as Family.count_tokens.
+
+        What CLIP leaves out beside a T5 is still read by that one.
+        """
+        tokenizers = [part for name, part in self.parts.items() if name.startswith("tokenizer") and part is not None]
+        if not tokenizers or not all(isinstance(tokenizer, CLIPTokenizer) for tokenizer in tokenizers):
+            return None
+        given = len(tokenizers[0](text, add_special_tokens=False, verbose=False).input_ids)
+        return given, min(given, tokenizers[0].model_max_length - tokenizers[0].num_special_tokens_to_add())
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:

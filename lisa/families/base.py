@@ -261,6 +261,14 @@ class Family(ABC):
     def encode_text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """Encode B prompts; each tensor has B rows."""
 
+    def count_tokens(self, text: str) -> tuple[int, int] | None:  # noqa: ARG002
+        """Count a prompt's tokens without the marks of its start and end.
+
+        Returns:
+            All of them, and as many as are read of them; None where that is not known.
+        """
+        return None
+
     def encode_first_frame(self, pixels: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Encode what a clip starts from, for families that go on from a picture.
 

@@ -17,7 +17,9 @@ from lisa.report import tell_nobody
 from lisa.settings import GenerateSettings
 
 FAMILY = "scenes-unet"
+CLIPS, FRAMES = "scenes-video", 8
 CONDITIONS = ("canny", "depth", "segmentation", "pose")
+LONGEST = 38  # words of a prompt
 STEPS = (200, 400, 1000, 2000, 4000)
 
 
@@ -31,6 +33,7 @@ class FakeImage:
     settings: dict[str, Any]
     seconds: float
     clip: tuple[Image.Image, ...] = ()
+    cut: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -105,7 +108,9 @@ class FakeLab(Lab):
         noise = np.random.default_rng(settings.seed).normal(0, 6, (128, 128, 3))
         pixels = (np.asarray(picture) + noise).clip(0, 255).astype(np.uint8)
         stored = to_dict(replace(settings, arms=arm))
-        return FakeImage(arm, settings.seed, Image.fromarray(pixels), stored, 1.25)
+        words = len(settings.prompt.split())
+        cut = {"prompt": (words, LONGEST)} if words > LONGEST else {}
+        return FakeImage(arm, settings.seed, Image.fromarray(pixels), stored, 1.25, cut=cut)
 
     def save(self, image: FakeImage, path: Path) -> None:
         info = PngImagePlugin.PngInfo()
@@ -127,3 +132,23 @@ class FakeLab(Lab):
         settings = GenerateSettings(prompt=scene.caption, seed=7)
         images = {arm: self._imagine(settings, scene.maps["canny"], arm).image for arm in ("baseline", "lisa")}
         return Example(scene.maps["canny"], images, settings)
+
+
+@dataclass
+class ClipLab(FakeLab):
+    """Also knows a family of clips, whose frames are brighter and brighter."""
+
+    def families(self) -> tuple[FamilyView, ...]:
+        return *super().families(), FamilyView(CLIPS, "Scenes in motion", True, "", ("canny",), 128, frames=FRAMES)
+
+    def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
+        moving = PairView("checkpoints/moving/canny", "canny in motion", CLIPS, "canny", ("baseline", "lisa"), (60,))
+        fits = family in ("", CLIPS) and condition in ("", "canny")
+        return (*super().pairs(family, condition), moving) if fits else super().pairs(family, condition)
+
+    def _imagine(self, settings, condition, arm):
+        image = super()._imagine(settings, condition, arm)
+        if settings.family != CLIPS:
+            return image
+        clip = tuple(Image.new("RGB", (64, 64), (20 * i, 20 * i, 40)) for i in range(1, FRAMES + 1))
+        return replace(image, image=clip[0], clip=clip)

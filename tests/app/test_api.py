@@ -142,7 +142,7 @@ def test_a_random_seed_is_reported_back(client, lab, condition):
     [
         ("steps", 5000, "Sampling steps is 5000"),
         ("steps", 3.5, "Sampling steps is 3.5"),
-        ("steps", None, "Sampling steps is None"),
+        ("steps", None, "Sampling steps is empty: give a whole number, 1..1000 steps."),
         ("steps", True, "Sampling steps is True"),
         ("steps", "many", "Sampling steps is 'many'"),
         ("guidance", -1, "Guidance is -1"),
@@ -171,8 +171,10 @@ def test_not_a_number_is_refused(client, lab, condition):
     assert not lab.asked
 
 
-def test_control_that_ends_before_it_starts_is_refused(client, lab, condition):
-    assert "control_end" in failure(generate, client, condition, control_start=0.9, control_end=0.1)
+def test_control_that_does_not_start_before_it_ends_is_refused(client, lab, condition):
+    for start, end in ((0.9, 0.1), (0.5, 0.5), (1, 1)):
+        told = failure(generate, client, condition, control_start=start, control_end=end)
+        assert told.startswith(f"Control start is {start}, but must be below control end, which is {end}:")
 
 
 def test_a_missing_condition_is_refused(client):
@@ -264,7 +266,7 @@ def test_exact_maps_of_a_scene_are_its_own(client, lab):
     [
         ({"source": "draw"}, "The drawing is empty"),
         ({"source": "scene", "scene": -3}, "Scene is -3"),
-        ({"source": "scene", "scene": None}, "Scene is None"),
+        ({"source": "scene", "scene": None}, "Scene is empty"),
         ({"source": "scene", "annotator": "exact:smell"}, "no exact map 'smell'"),
         ({"source": "upload"}, "There is no picture yet"),
         ({"source": "scene", "annotator": "cany"}, "did you mean canny"),

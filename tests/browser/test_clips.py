@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 import pytest
 from PIL import Image, ImageStat
 
-from lisa.lab import FamilyView, PairView
-from tests.app.fake_lab import FakeLab
-from tests.browser.test_pages import choose, expect, generate
+from tests.app.fake_lab import CLIPS, FRAMES, ClipLab
+from tests.browser.test_pages import choose, expect, generate, open_condition
 
 pytestmark = pytest.mark.browser
-CLIPS, FRAMES = "scenes-video", 8
 PICTURES = (".condition img", "#left-picture img", "#right-picture img", "#overlay img")
-
-
-@dataclass
-class ClipLab(FakeLab):
-    """Also knows a family of clips, whose frames are brighter and brighter."""
-
-    def families(self) -> tuple[FamilyView, ...]:
-        return *super().families(), FamilyView(CLIPS, "Scenes in motion", True, "", ("canny",), 128, frames=FRAMES)
-
-    def pairs(self, family: str = "", condition: str = "") -> tuple[PairView, ...]:
-        moving = PairView("checkpoints/moving/canny", "canny in motion", CLIPS, "canny", ("baseline", "lisa"), (60,))
-        fits = family in ("", CLIPS) and condition in ("", "canny")
-        return (*super().pairs(family, condition), moving) if fits else super().pairs(family, condition)
-
-    def _imagine(self, settings, condition, arm):
-        image = super()._imagine(settings, condition, arm)
-        if settings.family != CLIPS:
-            return image
-        clip = tuple(Image.new("RGB", (64, 64), (20 * i, 20 * i, 40)) for i in range(1, FRAMES + 1))
-        return replace(image, image=clip[0], clip=clip)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +56,35 @@ def brightness(page, picture):
 
 def test_grids_and_blind_tests_show_clips_and_images_come_back_without_a_player(page):
     choose(page, "Family", "Scenes in motion")
-    page.get_by_label("Hold the clips still").wait_for()
+    expect(page.locator(".player-row.block")).to_contain_text("The condition map is a clip")  # and nothing else yet
     page.get_by_role("button", name=re.compile("^Blind test")).click()
     page.locator("#blind-new").click()
     expect(page.locator("#vote-0")).to_be_enabled()
     page.wait_for_function("document.querySelector('#blind-left img').naturalWidth == 8 * 64")
+    expect(page.locator(".player-row.block")).to_contain_text("All 8 frames play in step")
     choose(page, "Family", "Scenes UNet")
     expect(page.get_by_label("Hold the clips still")).to_have_count(0)
     generate(page)
     page.wait_for_function("document.querySelector('#left-picture img').naturalWidth == 128")
+
+
+def test_a_scene_in_motion_travels_to_a_family_that_makes_clips(page, lab):
+    open_condition(page)
+    page.locator("#moving input").check()
+    expect(page.locator("#map-status")).to_contain_text("1024 x 128")
+    page.get_by_role("button", name="Use in Compare").click()
+    expect(page.get_by_role("combobox", name="Family")).to_have_value("Scenes in motion")
+    expect(page.locator("#hint")).to_contain_text("The map is a clip, so the family is Scenes in motion now.")
+    generate(page)
+    assert (lab.asked[-1][0].family, lab.asked[-1][0].run) == (CLIPS, "checkpoints/moving/canny")
+
+
+def test_clips_play_on_while_they_are_shown_whatever_family_is_chosen(page):
+    choose(page, "Family", "Scenes in motion")
+    generate(page)
+    expect(page.locator(".player-row.block")).to_contain_text("All 8 frames play in step")
+    choose(page, "Family", "Scenes UNet")
+    expect(page.locator("#hint")).to_contain_text("a scene that stands still")
+    expect(page.locator(".player-row.block")).to_contain_text("All 8 frames play in step")
+    generate(page)
+    expect(page.get_by_label("Hold the clips still")).to_have_count(0)

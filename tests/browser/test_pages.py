@@ -71,13 +71,45 @@ def test_a_pair_replaces_the_example_and_can_be_downloaded_with_its_settings(pag
     download.value.save_as(tmp_path / "pair.png")
     with Image.open(tmp_path / "pair.png") as image:
         assert json.loads(image.text["lisa"])["seed"] == 123
-    # The same file, given back, fills the form.
+    # The same file, given back, fills the form, and the next image is the same again.
     page.get_by_label("Seed", exact=True).fill("5")
-    page.get_by_role("button", name="Expert settings").click()
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Take the settings from a PNG").click()
-    chooser.value.set_files(tmp_path / "pair.png")
+    page.get_by_label("New seed each time").check()
+    page.locator("#png input[type=file]").set_input_files(tmp_path / "pair.png")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("123")
+    expect(page.get_by_label("New seed each time")).not_to_be_checked()
+    expect(page.locator("#png-words")).to_contain_text("The settings are back")
+    # A file without settings takes these words back; the place is ready for the next file each time.
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
+    page.locator("#png input[type=file]").set_input_files(tmp_path / "other.png")
+    expect(page.get_by_text("carries no settings of the lab")).to_be_visible()
+    expect(page.locator("#png-words")).not_to_contain_text("are back")
+    page.locator("#png input[type=file]").set_input_files(tmp_path / "pair.png")
+    expect(page.locator("#png-words")).to_contain_text("The settings are back")
+
+
+def test_the_example_can_be_downloaded_with_its_settings(page, lab, tmp_path):
+    button = page.get_by_role("link", name="Download LISA").or_(page.get_by_role("button", name="Download LISA"))
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(tmp_path / "example.png")
+    assert lab.settings_of(tmp_path / "example.png").prompt == lab.example().settings.prompt
+
+
+def test_a_reload_during_a_generation_brings_the_form_back(page):
+    prompt(page).fill("a teapot that took long to describe")
+    page.get_by_label("Sampling steps").fill("7")
+    page.get_by_role("button", name="Generate the pair").click()
+    page.wait_for_function("localStorage.getItem('lisa-compare')")
+    page.reload()
+    expect(prompt(page)).to_have_value("a teapot that took long to describe")
+    expect(page.get_by_label("Sampling steps")).to_have_value("7")
+    expect(page.locator("#hint")).to_contain_text("Your settings are back")
+    # Only once: what was typed since stays when the tab is opened again.
+    prompt(page).fill("a cone")
+    open_condition(page)
+    page.get_by_role("tab", name="Compare").click()
+    generate(page)
+    expect(prompt(page)).to_have_value("a cone")
 
 
 def test_a_map_travels_from_a_scene_to_a_pair_that_learned_its_kind(page, lab):
@@ -200,6 +232,7 @@ def test_a_grid_changes_one_setting_and_can_be_downloaded(page, lab, tmp_path):
     values.fill("0, 0.5, 1")
     page.locator("#draw-grid").click()
     expect(page.locator("#grid img").nth(5)).to_be_visible()
+    expect(page.locator("#grid")).to_contain_text("Baseline, strength 0.5")
     assert [settings.strength for settings, _ in lab.asked] == [0.0, 0.5, 1.0]
     assert len({settings.seed for settings, _ in lab.asked}) == 1
     with page.expect_download() as download:
@@ -220,10 +253,24 @@ def test_a_blind_pair_tells_its_order_after_the_vote(page, lab):
         expect(page.locator("#vote-0")).to_be_enabled()
         assert "was" not in page.locator("#blind-tally").inner_text()
         page.locator("#vote-2").click()
-        expect(page.locator("#blind-tally")).to_contain_text(f"Neither {number}")
+        expect(page.locator("#blind-tally")).to_contain_text(f"No difference {number}")
         expect(page.locator("#blind-tally")).to_contain_text(re.compile("Left was (Baseline|LISA), right was"))
         expect(page.locator("#vote-0")).to_be_disabled()
     assert len({settings.seed for settings, _ in lab.asked}) == 2
+    page.locator("#blind-over").click()
+    expect(page.locator("#blind-tally")).to_contain_text("No votes yet on Baseline and LISA of scenes-unet, canny")
+
+
+@pytest.mark.parametrize("size", [{"width": 390, "height": 844}, {"width": 1280, "height": 800}], ids=["phone", "desk"])
+def test_neither_side_of_a_blind_pair_is_larger_or_comes_first(page, size):
+    page.get_by_role("button", name=re.compile("^Blind test")).click()
+    page.locator("#blind-new").click()
+    expect(page.locator("#vote-0")).to_be_enabled()
+    left, asked, right = (page.locator(f"#blind-{name}").bounding_box() for name in ("left", "condition", "right"))
+    assert left["y"] == right["y"]
+    for side in ("width", "height"):
+        assert left[side] == pytest.approx(right[side], abs=1)
+    assert asked["y"] + asked["height"] <= left["y"] or size["width"] > 640
 
 
 def test_failures_are_one_sentence_and_nothing_is_lost(page, lab):

@@ -249,7 +249,6 @@ def test_a_second_condition_changes_the_picture(page):
     page.get_by_role("option", name="Exact depth of the scene").click()
     expect(page.locator("#map-status")).to_contain_text("Depth map")
     page.get_by_role("button", name="Use as second condition").click()
-    page.get_by_role("button", name="A second condition").click()
     expect(page.locator("#second-run input")).to_have_value(re.compile("^depth"))
     page.get_by_role("button", name="Generate the pair").click()
     expect(page.locator("#status")).to_contain_text("and depth at strength 1", timeout=LONG)

@@ -22,8 +22,8 @@ def test_a_map_travels_to_the_second_condition_and_both_are_asked_for(page, lab,
     choose(page, "2. Annotator", "Exact depth of the scene")
     expect(page.locator("#map-status")).to_contain_text("Depth map")
     page.get_by_role("button", name="Use as second condition").click()
-    open_second(page)
-    expect(page.locator("#second-map img")).to_be_visible()
+    expect(page.locator("#second-map img")).to_be_visible()  # nothing has to be opened first
+    expect(page.locator("#hint")).to_contain_text("lies under A second condition now, with the pair depth, 4000 steps")
     expect(page.locator("#second-run input")).to_have_value("depth, 4000 steps")
     generate(page)
     settings, first = lab.asked[-1]

@@ -56,3 +56,7 @@ def test_a_side_network_of_another_size_is_refused(tmp_path):
         made.load_side(tmp_path)
     with pytest.raises(LisaError, match="joint_attention_dim is 16, but must be 32"):
         spec.check_side(spec, str(contract.folder("flux")), "", tmp_path)
+
+
+def test_tokens_are_not_counted_since_t5_reads_on_where_clip_stops():
+    assert contract.family("flux").count_tokens("a red cube") is None

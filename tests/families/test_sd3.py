@@ -23,6 +23,15 @@ def test_texts_are_encoded_as_the_pipeline_does(name):
     assert states.shape[1] == (length + 77 if name == "sd3" else length)
 
 
+def test_tokens_are_counted_where_clip_alone_reads_them():
+    made, letters = contract.family("scenes_dit"), list("abcdefghijklmnopqrst")
+    given, read = made.count_tokens(" ".join(letters))
+    assert given == len(letters) > read
+    whole, kept, less = (made.encode_text([" ".join(letters[:count])])["pooled"] for count in (given, read, read - 1))
+    assert torch.equal(whole, kept) and not torch.equal(kept, less)
+    assert contract.family("sd3").count_tokens("a red cube") is None
+
+
 def test_a_new_side_network_copies_the_first_blocks_and_leaves_the_transformers_config_alone():
     made = contract.family("sd3")
     layers = made.main.config.num_layers
