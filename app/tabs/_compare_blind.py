@@ -14,7 +14,7 @@ from PIL import Image
 from app import controls
 from app.clips import picture_of, player
 from app.guard import guarded
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.tabs._compare_second import given_map
 from app.waiting import reporter
 from lisa.errors import LisaError

@@ -15,12 +15,14 @@ from PIL import Image
 from app import controls
 from app.clips import picture_of, player
 from app.guard import guarded
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.tabs._compare_second import given_map
 from app.waiting import part_of, reporter
+from lisa.arms import file_word
 from lisa.errors import LisaError
 from lisa.lab import PairView
 from lisa.options import check, check_value, options, parse_text
+from lisa.pairs import find_side
 from lisa.settings import GenerateSettings
 
 if TYPE_CHECKING:
@@ -130,7 +132,9 @@ class Grid:
         words = [part.strip() for part in (values or "").split(",") if part.strip()]
         pair = controls.find_pair(self.lab.pairs(), settings.run)
         if name == "arms":
-            found = pair.choose(",".join(words or pair.arms))
+            found = words or list(pair.arms)
+            for word in found:
+                find_side(self.lab.pairs(), pair, word, settings.checkpoint)
         elif name == "checkpoint":
             found = [_step(pair, word) for word in words or map(str, pair.steps)]
         else:
@@ -155,7 +159,7 @@ class Grid:
                 for arm, row in images.items():
                     for number, (image, _) in enumerate(row):
                         self.lab.save(image, Path(folder) / "one.png")
-                        pack.write(Path(folder) / "one.png", f"{number:02d}-{arm}.png")
+                        pack.write(Path(folder) / "one.png", f"{number:02d}-{file_word(arm)}.png")
             return self.zip.move_resource_to_block_cache(str(path))
 
 

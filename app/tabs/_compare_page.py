@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from PIL import Image
 from app import controls
 from app.intake import SafeImage, refuse_unreadable
 from app.plots import overlay
+from app.sides import arm_heading, heading, side_choices, title_of, two_sides
 from app.tabs._compare_second import SecondCondition
+from lisa.arms import file_word
 from lisa.lab import Example, Lab, PairView
 from lisa.options import to_dict
 from lisa.settings import GenerateSettings
@@ -28,7 +29,6 @@ NO_PAIRS = (
 PNG_WORDS = (
     "Every PNG that is downloaded here carries its settings. Drop one, and the form is filled as it was for that image."
 )
-ABOUT_ARMS = {"baseline": "trained plainly", "lisa": "trained with score alignment"}
 
 
 @dataclass(frozen=True)
@@ -40,37 +40,11 @@ class Shown:
     frames: int = 0
 
 
-def title_of(arm: str) -> str:
-    """An arm's name for people."""
-    return "LISA" if arm == "lisa" else arm.capitalize()
-
-
-def heading(kind: str, title: str, about: str) -> str:
-    """The line above a picture: a dot in the arm's colour, its name, what it is."""
-    colour = kind if kind in ("condition", "baseline") else "lisa"
-    title, about = html.escape(title), html.escape(about)
-    return f'<p class="heading {colour}"><i class="mark {colour}"></i><b>{title}</b> <span>{about}</span></p>'
-
-
-def arm_heading(arm: str) -> str:
-    """The line above an arm's picture."""
-    return heading(arm, title_of(arm), ABOUT_ARMS.get(arm, "another arm of the run"))
-
-
 def save_png(lab: Lab, result: Any, folder: str) -> str:
     """Write a generated image with its settings under the name that a download has."""
-    path = Path(folder) / f"lisa-seed-{result.seed:06d}-{result.arm}.png"
+    path = Path(folder) / f"lisa-seed-{result.seed:06d}-{file_word(result.arm)}.png"
     lab.save(result, path)
     return str(path)
-
-
-def two_arms(pair: PairView | None) -> tuple[str, str]:
-    """The arms that are compared at first: baseline and lisa where the pair has them."""
-    known = pair.arms if pair else ()
-    ordered = [arm for arm in ("baseline", "lisa") if arm in known]
-    ordered += [arm for arm in known if arm not in ordered]
-    ordered = ordered or ["baseline", "lisa"]
-    return ordered[0], ordered[1] if len(ordered) > 1 else ordered[0]
 
 
 def best_pair(pairs: tuple[PairView, ...], condition: str) -> PairView | None:
@@ -103,7 +77,7 @@ class ComparePage:
         self._draw_close_up(example)
 
     def _draw_stage(self, example: Example | None, condition: Image.Image, pair: PairView | None) -> None:
-        arms = tuple(example.settings.arm_names()[:2]) if example else two_arms(pair)
+        arms = tuple(example.settings.arm_names()[:2]) if example else two_sides(pair, self.lab.pairs())
         images = [example.images[arm] for arm in arms] if example else [None, None]
         frame = {"format": "png", "show_label": False, "elem_classes": "picture"}
         with gr.Row(elem_classes="stage"):
@@ -214,8 +188,9 @@ class ComparePage:
             self.png_words = gr.Markdown(PNG_WORDS, elem_id="png-words")
 
     def _draw_expert(self, settings: GenerateSettings, pair: PairView | None) -> None:
-        arms = two_arms(pair)
-        known = list(pair.arms) if pair else list(arms)
+        pairs = self.lab.pairs()
+        arms = two_sides(pair, pairs)
+        known = side_choices(pair, pairs) or list(arms)
         with gr.Accordion("Expert settings", open=False):
             self.fields["negative_prompt"] = controls.control(
                 GenerateSettings, "negative_prompt", value=settings.negative_prompt
@@ -226,7 +201,10 @@ class ComparePage:
             with gr.Row():
                 self.arms = [
                     controls.Choice(
-                        known, value=arm, label=f"Arm on the {side}", info="Which network of the run draws."
+                        known,
+                        value=arm,
+                        label=f"Network on the {side}",
+                        info="Of this pair, of an earlier step, or of another run.",
                     )
                     for arm, side in zip(arms, ("left", "right"), strict=True)
                 ]

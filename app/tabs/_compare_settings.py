@@ -10,7 +10,8 @@ import gradio as gr
 
 from app import controls
 from app.guard import guarded
-from app.tabs._compare_page import PNG_WORDS, best_pair, two_arms
+from app.sides import side_choices, title_of, two_sides
+from app.tabs._compare_page import PNG_WORDS, best_pair
 from app.tabs._compare_second import chosen
 from lisa.errors import LisaError
 from lisa.lab import PairView
@@ -109,19 +110,20 @@ class Settings:
             fields["checkpoint"]: gr.update(choices=steps, value=step),
         }, lost
 
-    def _fill_arms(self, settings: GenerateSettings, pair: PairView, _pairs: Sequence[PairView]) -> Filled:
-        wanted, usual = settings.arm_names(), two_arms(pair)
-        known = [arm for arm in wanted if arm in pair.arms]
+    def _fill_arms(self, settings: GenerateSettings, pair: PairView, pairs: Sequence[PairView]) -> Filled:
+        wanted, usual = settings.arm_names(), two_sides(pair, pairs)
+        choices = side_choices(pair, pairs)
+        there = {name for _, name in choices}
+        known = [name for name in wanted if name in there]
         left, right = usual
         if len(known) > 1:
             left, right = known[:2]
         elif known and known[0] not in usual:  # a PNG tells of one arm only
             right = known[0]
         arms = {
-            box: gr.update(choices=list(pair.arms), value=arm)
-            for box, arm in zip(self.ui.arms, (left, right), strict=True)
+            box: gr.update(choices=choices, value=name) for box, name in zip(self.ui.arms, (left, right), strict=True)
         }
-        return arms, [f"The pair has no arm {arm}: it is left out." for arm in wanted if arm not in pair.arms]
+        return arms, [f"{title_of(name)} is not here: it is left out." for name in wanted if name not in there]
 
     def _fill_second(self, settings: GenerateSettings, _pair: PairView, pairs: Sequence[PairView]) -> Filled:
         changes = dict(

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from lisa.lab import PairView
 from lisa.options import options
 from lisa.settings import FeatureSettings

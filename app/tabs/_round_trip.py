@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import controls
 from app.guard import guarded
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.waiting import duration, standing_words
 from lisa.rundesk import Watch
 from lisa.settings import parse_arms

@@ -14,10 +14,11 @@ from app.clips import map_under, picture_of, player
 from app.guard import guarded, plain_error
 from app.plots import overlay
 from app.shared import Shared
+from app.sides import arm_heading, side_choices, title_of, two_sides
 from app.tabs._compare_blind import BlindTest
 from app.tabs._compare_grid import Grid
 from app.tabs._compare_maps import Maps
-from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, arm_heading, save_png, title_of, two_arms
+from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, save_png
 from app.tabs._compare_second import chosen, given_map
 from app.tabs._compare_settings import Settings
 from app.waiting import reporter
@@ -226,7 +227,8 @@ class Compare:
     def choices_of(self, pair: PairView | None) -> tuple[Any, ...]:
         """The training steps and the arms of a pair as choices, at first the last step, baseline and LISA."""
         steps = controls.step_choices(pair)
-        arms = [gr.update(choices=list(pair.arms) if pair else [], value=arm) for arm in two_arms(pair)]
+        pairs = self.lab.pairs()
+        arms = [gr.update(choices=side_choices(pair, pairs), value=name) for name in two_sides(pair, pairs)]
         return gr.update(choices=steps, value=steps[0][1] if steps else None), *arms
 
 

@@ -10,7 +10,7 @@ from app import controls
 from app.curves import fidelity_figure
 from app.guard import guarded
 from app.shared import Shared
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.tabs._round_trip import RoundTripSection
 from app.waiting import standing_words
 from lisa.lab import Lab

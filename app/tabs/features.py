@@ -13,8 +13,8 @@ from app import controls
 from app.guard import guarded
 from app.scatter import features_figure
 from app.shared import Shared
+from app.sides import title_of
 from app.tabs import _features_words as words
-from app.tabs._compare_page import title_of
 from app.tabs._features_page import FeaturesPage, peek_html
 from app.waiting import reporter
 from lisa.errors import LisaError

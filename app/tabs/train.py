@@ -16,7 +16,7 @@ from app.curves import curves_figure, differences
 from app.guard import guarded
 from app.recent import Recent
 from app.shared import Shared
-from app.tabs._compare_page import title_of
+from app.sides import title_of
 from app.tabs._train_form import KNOBS, plain_pair, read_form
 from app.tabs._train_page import ARMS_RULE, NOTHING, TrainPage, Turn, usual_lisa
 from app.tabs._train_plan import counted_words, plan_words

@@ -155,7 +155,7 @@ def test_a_random_seed_is_reported_back(client, lab, condition):
         ("run", "../../etc", "'../../etc'"),
         ("run", None, "No pair of checkpoints is chosen"),
         ("checkpoint", "latest", "must look like step-000200"),
-        ("left_arm", {"a": 1}, "Arm on the left takes one name, not dict"),
+        ("left_arm", {"a": 1}, "Network on the left takes one name, not dict"),
         ("left_arm", "a/b", "must be different names joined by commas"),
     ],
 )

@@ -85,7 +85,7 @@ def test_both_arms_come_back_on_their_sides_where_both_are_known(tab):
         ({"run": "runs/gone"}, "The run runs/gone is not here: the pair is depth, 4000 steps now."),
         ({"condition": "fog"}, "No pair for fog maps is here: it is canny, 4000 steps now."),
         ({"run": DEPTH, "checkpoint": "step-000300"}, "Training step 300 is not here: it is 4,000 now."),
-        ({"run": DEPTH, "arms": "narrow"}, "The pair has no arm narrow: it is left out."),
+        ({"run": DEPTH, "arms": "narrow"}, "Narrow is not here: it is left out."),
         ({"second_run": "runs/gone"}, "The second run runs/gone is not here: there is no second condition now."),
         (
             {"second_run": DEPTH, "second_checkpoint": "step-000007"},

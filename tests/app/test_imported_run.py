@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app.shared import Shared
-from app.tabs._compare_page import two_arms
+from app.sides import two_sides
 from app.tabs.compare import Compare
 from app.tabs.evaluate import Evaluate
 from app.tabs.features import Features
@@ -38,13 +38,13 @@ def draw(lab):
 
 def test_compare_shows_the_only_arm_on_both_sides(lab, draw):
     (pair,) = lab.pairs()
-    assert two_arms(pair) == ("imported", "imported")
+    assert two_sides(pair) == ("imported", "imported")
     tab = draw(Compare)
     values = {name: field.value for name, field in tab.ui.fields.items()}
     values |= {"run": RUN, "steps": 2, "width": 64, "height": 64, "checkpoint": "", "prompt": "a cube"}
     condition = Image.new("RGB", (64, 64), "white")
     fields = {name: values[name] for name in tab.ui.fields}
-    shown = tab.generate(condition, False, *two_arms(pair), **fields)[-1]
+    shown = tab.generate(condition, False, *two_sides(pair), **fields)[-1]
     assert shown.images[0].tobytes() == shown.images[1].tobytes()
 
 
