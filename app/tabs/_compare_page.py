@@ -183,7 +183,7 @@ class ComparePage:
     def _draw_png(self) -> None:
         with gr.Row(elem_classes="png"):
             self.png = gr.File(
-                label="Settings from a PNG", file_types=[".png"], height=110, min_width=240, elem_id="png"
+                label="Settings from a PNG", file_types=[".png"], height=130, min_width=240, elem_id="png"
             )
             self.png_words = gr.Markdown(PNG_WORDS, elem_id="png-words")
 
