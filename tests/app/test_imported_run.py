@@ -52,7 +52,7 @@ def test_features_have_one_column_for_the_only_arm(draw):
     tab = draw(Features)
     values = {name: field.value for name, field in tab.ui.fields.items()}
     values |= {"run": RUN, "checkpoint": "", "scenes": 8, "noises": 1, "timesteps": "500", "method": "pca"}
-    study, colour, tap, *_ = tab.look(None, **values)
+    study, _, colour, tap, *_ = tab.look(None, **values)
     assert tap["value"] == "down_0"  # where the family is aligned by default
     _, table = tab.draw(study, colour["value"], tap["value"], 0)
     assert table.headers == ["Measure", "Of", "Imported", "Chance"]

@@ -244,7 +244,7 @@ def test_more_arms_open_the_expert_settings_and_rule_there(tab):
     ("taps", "changes", "told"),
     [
         ("", {"weight": 500}, "Lambda is 500"),
-        ("", {"weight": None}, "Lambda is None"),
+        ("", {"weight": None}, "Lambda is empty"),
         ("", {"width": 1}, "Decoder width is 1"),
         ("mid,other:weight=1", {}, "Taps is 'mid,other:weight=1'"),
     ],
