@@ -69,7 +69,7 @@ class Train:
             show_progress_on=[ui.about_data], api_visibility="private",
         )  # fmt: skip
         ui.start.click(
-            guarded(self.start), form, [ui.run, ui.plan], inputs_kwargs=ui.fields, api_visibility="private",
+            guarded(self.start), [ui.turn, *form], [ui.run, ui.plan], inputs_kwargs=ui.fields, api_visibility="private",
             concurrency_id="runs", concurrency_limit=1,
         ).success(guarded(self.look), [ui.run, ui.smoothing, ui.log], self._view(), **FREE)  # fmt: skip
         ui.fields["family"].input(
@@ -87,13 +87,18 @@ class Train:
     def _wire_plan(self, form: list[Any]) -> None:
         """A second press replaces the first plan, and what changes afterwards outdates it."""
         ui = self.ui
-        planning = ui.check.click(
+        ui.check.click(
             guarded(self.plan), [ui.turn, *form], [ui.plan], inputs_kwargs=ui.fields, concurrency_id="plan",
             concurrency_limit=8, trigger_mode="multiple", **QUIET,
         )  # fmt: skip
         changes = [field.change for field in (*form, *ui.fields.values())]
-        gr.on([ui.start.click, *changes], None, cancels=[planning])
-        gr.on(changes, None, [ui.plan], [ui.plan], js=OUTDATE, **QUIET)
+        outdate = {"inputs": [ui.plan], "outputs": [ui.plan], "js": OUTDATE, **QUIET}
+        gr.on(changes, None, **outdate)
+        # Once more after the plan that is being made has ended, which may have told something meanwhile. Gradio's own
+        # "cancels" would leave an error on the plan where two were asked for.
+        gr.on(changes, guarded(self.end_plan), [ui.turn], None, **FREE, trigger_mode="always_last").success(
+            None, **outdate
+        )
 
     def _wire_run(self, shared: Shared) -> None:
         ui = self.ui
@@ -137,7 +142,7 @@ class Train:
         usual = usual_lisa(self.lab, values.get("family", ""))
         return read_form(taps, arms, dict(zip(KNOBS, knobs, strict=True)), values, usual)
 
-    def plan(self, turn: Turn, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[str]:
+    def plan(self, turn: Turn, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> Iterator[Any]:
         """Say which command would run, without running it, then on which data, for how long and in which memory.
 
         One plan is made at a time, since times are measured; one that was asked for again ends.
@@ -149,16 +154,22 @@ class Train:
         yield plan_words(command, settings)
         while not self.planning.acquire(timeout=0.5):
             if turn.taken != mine:
+                yield gr.skip()  # Gradio sends the last thing again at the end
                 return
             yield plan_words(command, settings, Plan("waiting until another plan is made"))
         try:
             with closing(desk.plan(settings)) as plans:
                 for plan in plans:
                     if turn.taken != mine:
+                        yield gr.skip()
                         return
                     yield plan_words(command, settings, plan, beside=desk.active() if plan.estimate else "")
         finally:
             self.planning.release()
+
+    def end_plan(self, turn: Turn) -> None:
+        """End the plan that is being made for this page, if any."""
+        turn.take()
 
     def add_data(self, path: str | None, condition: str) -> tuple[Any, ...]:
         """Unpack an uploaded zip, and take its folder as the data."""
@@ -167,10 +178,11 @@ class Train:
         folder = self.lab.training.add_data(path)
         return folder, counted_words(self.lab.training.count_data(folder, condition or ""))
 
-    def start(self, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> tuple[Any, ...]:
+    def start(self, turn: Turn, name: str, taps: str, arms: str, *knobs: Any, **values: Any) -> tuple[Any, ...]:
         """Start a run in a process of its own."""
         settings = self._settings(taps, arms, knobs, values)
         run = self.lab.training.start(settings, (name or "").strip() or self.lab.training.free_name(settings.condition))
+        turn.take()
         return gr.update(choices=self._runs(), value=run), ""
 
     def resume(self, run: str) -> None:

@@ -110,6 +110,13 @@ def measured(runs):
     return run
 
 
+def wait_until(page, holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        page.wait_for_timeout(100)
+    assert holds()
+
+
 def label(page, name):
     return page.get_by_label(name, exact=True).first
 
@@ -135,6 +142,7 @@ def test_a_second_press_replaces_a_plan_and_a_change_outdates_it(page, monkeypat
     press.click()
     expect(words).to_contain_text("2 min 5 s")
     assert len(asked) == len(ended) == 2
+    assert "Error" not in words.inner_text()
     assert "Out of date" not in words.inner_text()
     label(page, "Steps").fill("77")
     expect(words).to_contain_text("Out of date")
@@ -143,10 +151,12 @@ def test_a_second_press_replaces_a_plan_and_a_change_outdates_it(page, monkeypat
     expect(words).not_to_contain_text("Out of date")
 
 
-def test_a_change_ends_a_plan_that_is_being_made(page, monkeypatch):
-    ended = []
+@pytest.mark.parametrize("presses", [1, 2])
+def test_a_change_ends_a_plan_that_is_being_made(page, presses, monkeypatch):
+    begun, ended = [], []
 
     def plan(desk, settings):
+        begun.append(settings)
         try:
             while True:
                 yield Plan("counting for ever")
@@ -157,15 +167,17 @@ def test_a_change_ends_a_plan_that_is_being_made(page, monkeypatch):
     monkeypatch.setattr(RunDesk, "plan", plan)
     page.get_by_role("tab", name="Train").click()
     words = page.locator("#train-plan")
-    page.get_by_role("button", name="What will run").click()
+    for number in range(1, presses + 1):
+        page.get_by_role("button", name="What will run").click()
+        wait_until(page, lambda number=number: len(begun) == number)
     expect(words).to_contain_text("counting for ever")
     label(page, "Steps").fill("78")
     expect(words).to_contain_text("Out of date")
     expect(words).not_to_contain_text("counting for ever")
-    end = time.monotonic() + 30
-    while not ended and time.monotonic() < end:
-        page.wait_for_timeout(100)
-    assert ended
+    wait_until(page, lambda: len(ended) == presses)
+    page.wait_for_timeout(1500)  # what the plan sends at its end is in by now
+    expect(words).to_contain_text("Out of date")
+    assert "Error" not in words.inner_text() and "counting" not in words.inner_text()
 
 
 def test_a_clone_is_typed_over_and_arms_put_lambda_out_of_reach(two_runs, page, monkeypatch):
@@ -182,9 +194,7 @@ def test_a_clone_is_typed_over_and_arms_put_lambda_out_of_reach(two_runs, page, 
     expect(page.locator(".toast-body").last).to_contain_text("Lambda is 500")
     weight.fill("0.7")
     page.locator("#start").click()
-    end = time.monotonic() + 30
-    while not started and time.monotonic() < end:
-        page.wait_for_timeout(100)
+    wait_until(page, lambda: started)
     assert started[0].arms == "baseline,lisa:weight=0.7:taps=mid" and not started[0].share and started[0].steps == 33
     page.get_by_role("combobox", name="Run").click()
     page.get_by_role("option", name="more: canny, baseline, lisa, wide").click()
