@@ -52,10 +52,10 @@ def test_features_have_one_column_for_the_only_arm(draw):
     tab = draw(Features)
     values = {name: field.value for name, field in tab.ui.fields.items()}
     values |= {"run": RUN, "checkpoint": "", "scenes": 8, "noises": 1, "timesteps": "500", "method": "pca"}
-    study, _, colour, tap, *_ = tab.look(None, **values)
+    study, asked, colour, tap, *_ = tab.look(None, **values)
     assert tap["value"] == "down_0"  # where the family is aligned by default
-    _, table = tab.draw(study, colour["value"], tap["value"], 0)
-    assert table.headers == ["Measure", "Of", "Imported", "Chance"]
+    _, _, table = tab.draw(study, asked, colour["value"], tap["value"], 0)
+    assert table.headers == ["Measure", "Of", "Imported", "Chance (Imported)"]
     rows = table.value["data"] if isinstance(table.value, dict) else table.value
     assert rows and all(len(row) == 4 for row in rows)
 
