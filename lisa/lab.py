@@ -167,7 +167,7 @@ class Lab:
 
         Args:
             seed: number of the scene within the test split, 0 or more.
-            frames: of a moving scene, 2 to 16; 0 for a still one.
+            frames: of a moving scene, 2 to 32; 0 for a still one.
         """
         if frames:
             return self._render_clip(seed, frames)

@@ -80,7 +80,7 @@ class BlindTest:
         ui = self.compare.ui
         told = [self.blind, *self.votes, self.tally, self.over]
         self.new.click(
-            guarded(self.show), [ui.condition, ui.second.map, *ui.arms, self.blind],
+            guarded(self.show), [ui.condition, ui.second.map, ui.start.picture, *ui.arms, self.blind],
             [self.left, self.asked, self.right, ui.player, *told],
             inputs_kwargs=ui.fields, show_progress_on=[self.left, self.right],
             concurrency_id="gpu", concurrency_limit=1, api_visibility="private",
@@ -93,6 +93,7 @@ class BlindTest:
         self,
         condition: Image.Image | None,
         second: Image.Image | None,
+        first_frame: Image.Image | None,
         left: str,
         right: str,
         blind: Blind,
@@ -104,7 +105,8 @@ class BlindTest:
             raise LisaError(f"Both sides are {left}: choose two different arms under Expert settings.")
         form["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.compare.settings(condition, (left, right), form)
-        drawn = self.lab.generate(settings, condition, reporter(progress), given_map(form, second))
+        start = self.compare.ui.start.given(settings.family, first_frame)
+        drawn = self.lab.generate(settings, condition, reporter(progress), given_map(form, second), first_frame=start)
         images = {image.arm: picture_of(image) for image in drawn}
         order = (left, right) if secrets.randbelow(2) else (right, left)
         now = replace(blind, about=self._about(settings), order=order)

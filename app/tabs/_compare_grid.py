@@ -72,7 +72,7 @@ class Grid:
 
     def _wire(self) -> None:
         ui = self.compare.ui
-        form = [ui.condition, ui.second.map, *ui.arms]
+        form = [ui.condition, ui.second.map, ui.start.picture, *ui.arms]
         gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, "api_visibility": "private"}
         first = json.dumps({name: values for name, (_, values, _) in KNOBS.items()})
         # In the browser: an answer of the server could come after values that were typed meanwhile.
@@ -86,6 +86,7 @@ class Grid:
         self,
         condition: Image.Image | None,
         second: Image.Image | None,
+        first_frame: Image.Image | None,
         left: str,
         right: str,
         knob: str,
@@ -97,11 +98,11 @@ class Grid:
         settings = self.compare.settings(condition, (left, right), form)
         variants = self.variants(settings, knob, values)
         images: dict[str, list[Any]] = {}
-        told = reporter(progress)
+        told, start = reporter(progress), self.compare.ui.start.given(settings.family, first_frame)
         lengths = [each.steps * len(each.arm_names()) for _, each in variants]
         for number, (title, each) in enumerate(variants):
             report = part_of(told, "drawing the grid", sum(lengths[:number]), sum(lengths))
-            for image in self.lab.generate(each, condition, report, given_map(form, second)):
+            for image in self.lab.generate(each, condition, report, given_map(form, second), first_frame=start):
                 images.setdefault(image.arm, []).append((image, title))
         shown = [
             (picture_of(image), ", ".join(filter(None, [title_of(arm), title])))

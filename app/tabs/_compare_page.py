@@ -16,6 +16,7 @@ from app.intake import SafeImage, refuse_unreadable
 from app.plots import overlay
 from app.sides import arm_heading, heading, side_choices, title_of, two_sides
 from app.tabs._compare_second import SecondCondition
+from app.tabs._compare_start import StartPicture
 from lisa.arms import file_word
 from lisa.lab import Example, Lab, PairView
 from lisa.options import to_dict
@@ -71,6 +72,7 @@ class ComparePage:
         self._draw_stage(example, example.condition if example else first.maps["canny"], pair)
         self._draw_settings(settings, pairs, pair)
         self._draw_png()
+        self.start = StartPicture(lab, settings.family)
         self.second = SecondCondition(pairs)
         self.fields |= self.second.fields
         self._draw_expert(settings, pair)

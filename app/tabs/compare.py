@@ -56,7 +56,7 @@ class Compare:
         gr.on(
             [ui.go.click, ui.fields["prompt"].submit],
             guarded(self.generate),
-            [ui.condition, ui.random_seed, *ui.arms, ui.second.map],
+            [ui.condition, ui.random_seed, *ui.arms, ui.second.map, ui.start.picture],
             [*ui.pictures, *ui.headings, *ui.downloads, ui.slider, ui.status, ui.fields["seed"], ui.shown],
             inputs_kwargs=ui.fields,
             api_name="generate",
@@ -90,6 +90,7 @@ class Compare:
             [second.map, *second.outputs],
             **QUIET,
         )
+        self.ui.start.follow(family)
         run.input(guarded(self.choose_pair), [run], self.of_pair, **QUIET)
         return opened
 
@@ -111,6 +112,7 @@ class Compare:
         left_arm: str,
         right_arm: str,
         second: Image.Image | None = None,
+        first_frame: Image.Image | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
         **values: Any,
     ) -> tuple[Any, ...]:
@@ -120,7 +122,10 @@ class Compare:
         arms = (left_arm, right_arm)
         settings = self.settings(condition, arms, values)
         pair = self._pair(values)
-        images = self.lab.generate(settings, condition, reporter(progress), given_map(values, second))
+        first_frame = self.ui.start.given(settings.family, first_frame)
+        images = self.lab.generate(
+            settings, condition, reporter(progress), given_map(values, second), first_frame=first_frame
+        )
         results = {result.arm: result for result in images}
         frames = len(results[arms[0]].clip)
         shown = Shown(map_under(condition, frames), tuple(picture_of(results[arm]) for arm in arms), frames)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=int,
         default=0,
-        help="moving scenes as strips of so many frames (default: 0, still; range 2..16)",
+        help="moving scenes as strips of so many frames (default: 0, still; range 2..32)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 

@@ -39,7 +39,7 @@ def write_dataset(
         size: width and height in pixels, 32 to 1024.
         people: True for scenes with at least one mannequin, None for the world's own mix.
         progress: called with (scenes written, scenes in all).
-        frames: of moving scenes, 2 to 16; 0 for still ones.
+        frames: of moving scenes, 2 to 32; 0 for still ones.
 
     Raises:
         LisaError: if the folder already holds a data set.

@@ -139,14 +139,14 @@ def sample_clip(seed: int, frames: int = FRAMES, people: bool | None = None) -> 
 
     Args:
         seed: 0 or more; the same seed gives the same clip.
-        frames: 2 to 16; the clip covers the same motion in more or fewer steps.
+        frames: 2 to 32; the clip covers the same motion in more or fewer steps.
         people: True for at least one mannequin, None for the world's own mix.
 
     Raises:
         LisaError: for a seed or number of frames out of range.
     """
-    if not 2 <= frames <= 16:
-        raise LisaError(f"A moving scene of {frames} frames: use 2 to 16.")
+    if not 2 <= frames <= 32:
+        raise LisaError(f"A moving scene of {frames} frames: use 2 to 32.")
     for attempt in range(_ATTEMPTS):
         # Later attempts move less, and where that does not help, begin with another scene.
         scale = 1 - 0.8 * attempt / (_ATTEMPTS - 1)

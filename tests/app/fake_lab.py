@@ -43,6 +43,7 @@ class FakeLab(Lab):
     Attributes:
         asked: the settings and conditions of every generate() call.
         seconds: the second conditions of every generate() call, None where there was none.
+        starts: the first frames of every generate() call, None where there was none.
         failure: raised by the next generate() call.
         finished_example: whether there is one for the first screen.
         trained: whether there are pairs.
@@ -50,6 +51,7 @@ class FakeLab(Lab):
 
     asked: list[tuple[GenerateSettings, Image.Image]] = field(default_factory=list)
     seconds: list[Image.Image | None] = field(default_factory=list)
+    starts: list[Any] = field(default_factory=list)
     failure: Exception | None = None
     finished_example: bool = True
     trained: bool = True
@@ -88,9 +90,10 @@ class FakeLab(Lab):
     def warm_up(self) -> None:
         """Nothing is projected here."""
 
-    def generate(self, settings, condition, report=tell_nobody, second=None):
+    def generate(self, settings, condition, report=tell_nobody, second=None, first_frame=None):
         self.asked.append((settings, condition))
         self.seconds.append(second)
+        self.starts.append(first_frame)
         if self.failure:
             failure, self.failure = self.failure, None
             raise failure

@@ -239,7 +239,9 @@ def test_a_wrong_value_of_a_grid_is_told_in_the_words_of_the_form(tab, knob, val
 def show(tab, blind, **changes) -> Blind:
     condition = tab.lab.render_scene(0).maps["depth"]
     values = form(tab, **{"run": DEPTH, "checkpoint": "step-004000", **changes})
-    return next(x for x in tab.blind.show(condition, None, "baseline", "lisa", blind, **values) if isinstance(x, Blind))
+    return next(
+        x for x in tab.blind.show(condition, None, None, "baseline", "lisa", blind, **values) if isinstance(x, Blind)
+    )
 
 
 def test_votes_are_counted_apart_for_each_pair_and_step_and_can_be_forgotten(tab):
@@ -266,3 +268,17 @@ def test_a_prompt_that_is_cut_is_told_in_the_status_line(tab, still):
         values = form(tab, run=DEPTH, checkpoint="step-004000", prompt="red " * words)
         status = tab.generate(still, False, "baseline", "lisa", **values)[7]
         assert "Done in" in status and told in status and ("cut" in status) == bool(told)
+
+
+def test_clips_that_go_on_from_a_picture_get_one(tab, lab, moving, still, monkeypatch):
+    panel, picture = tab.ui.start.choose(CLIPS, None)
+    assert not panel["visible"] and picture is None
+    views = [replace(view, starts_from_picture=view.name == CLIPS) for view in lab.families()]
+    monkeypatch.setattr(lab, "families", lambda: views)
+    panel, picture = tab.ui.start.choose(CLIPS, None)
+    assert panel["visible"] and picture.tobytes() == lab.render_scene(0, FRAMES).image.crop((0, 0, 128, 128)).tobytes()
+    assert tab.ui.start.choose(CLIPS, still)[1] is still, "what is there stays"
+    values = form(tab, family=CLIPS, run="checkpoints/moving/canny", checkpoint="step-000060")
+    tab.generate(moving, False, "baseline", "lisa", None, picture, **values)
+    tab.generate(still, False, "baseline", "lisa", None, picture, **form(tab))
+    assert lab.starts[-2:] == [picture, None], "another family has no use for it"
