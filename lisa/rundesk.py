@@ -239,8 +239,8 @@ class RunDesk:
 
     def _any(self, run: str) -> RunFolder:
         known = {str(path.relative_to(self.root)): path for path in run_folders(self.root)}
-        if run not in known:
-            raise LisaError(f"There is no run {run[:80]!r}: choose one from the list.")
+        if not isinstance(run, str) or run not in known:  # programs ask for anything
+            raise LisaError(f"There is no run {str(run)[:80]!r}: choose one from the list.")
         return RunFolder(known[run])
 
     def _own(self, run: str) -> RunFolder:

@@ -25,6 +25,7 @@ from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.lab import Lab, PairView
 from lisa.options import from_dict, options
+from lisa.report import Report, tell_nobody
 from lisa.settings import SEED_LIMIT, GenerateSettings
 
 TITLE = "Compare"
@@ -53,16 +54,20 @@ class Compare:
 
     def _wire_generation(self) -> None:
         ui = self.ui
+        form = [ui.condition, ui.random_seed, *ui.arms, ui.second.map, ui.start.picture]
+        gpu = {"inputs_kwargs": ui.fields, "concurrency_id": "gpu", "concurrency_limit": 1}
+        # What programs ask for: the same form, and the files in the place of what the page shows of them.
+        gr.Button(visible=False).click(
+            guarded(self.answer), form, [*ui.pictures, ui.status, ui.fields["seed"]], api_name="generate", **gpu
+        )
         gr.on(
             [ui.go.click, ui.fields["prompt"].submit],
             guarded(self.generate),
-            [ui.condition, ui.random_seed, *ui.arms, ui.second.map, ui.start.picture],
+            form,
             [*ui.pictures, *ui.headings, *ui.downloads, ui.slider, ui.status, ui.fields["seed"], ui.shown],
-            inputs_kwargs=ui.fields,
-            api_name="generate",
-            concurrency_id="gpu",
-            concurrency_limit=1,
+            api_visibility="private",
             show_progress_on=ui.pictures,
+            **gpu,
         ).success(guarded(lay_over), [ui.shown, ui.opacity, ui.under], [ui.over], **QUIET).success(
             lambda shown: player(shown.frames), [ui.shown], [ui.player], **QUIET
         )
@@ -116,21 +121,55 @@ class Compare:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (how Gradio hands it over)
         **values: Any,
     ) -> tuple[Any, ...]:
-        """Generate one image with each of two side networks, from the same prompt, condition and noise."""
-        if random_seed is True:
-            values["seed"] = secrets.randbelow(SEED_LIMIT + 1)
-        arms = (left_arm, right_arm)
-        settings = self.settings(condition, arms, values)
-        pair = self._pair(values)
-        first_frame = self.ui.start.given(settings.family, first_frame)
-        images = self.lab.generate(
-            settings, condition, reporter(progress), given_map(values, second), first_frame=first_frame
+        """Generate with each of two side networks and show it."""
+        report = reporter(progress)
+        results, words, seed = self._draw(
+            condition, random_seed, (left_arm, right_arm), second, first_frame, values, report
         )
+        frames = len(results[0].clip)
+        shown = Shown(map_under(condition, frames), tuple(picture_of(result) for result in results), frames)
+        return *self._pictures(results), words, seed, shown
+
+    def answer(
+        self,
+        condition: Image.Image | None,
+        random_seed: bool,
+        left_arm: str,
+        right_arm: str,
+        second: Image.Image | None = None,
+        first_frame: Image.Image | None = None,
+        **values: Any,
+    ) -> tuple[str, str, str, int]:
+        """Generate one image with each of two side networks, from the same prompt, condition and noise.
+
+        The files are PNGs that carry their settings, of clips animated ones; then what was done, and the seed.
+        """
+        arms = (left_arm, right_arm)
+        results, words, seed = self._draw(condition, random_seed, arms, second, first_frame, values, tell_nobody)
+        left, right = (self._keep(result) for result in results)
+        return left, right, words, seed
+
+    def _draw(
+        self,
+        condition: Image.Image | None,
+        random_seed: bool,
+        arms: tuple[str, str],
+        second: Image.Image | None,
+        first_frame: Image.Image | None,
+        values: dict[str, Any],
+        report: Report,
+    ) -> tuple[list[Any], str, int]:
+        """What the left and the right network drew, what there is to say of it, and the seed."""
+        if not isinstance(random_seed, bool):
+            raise LisaError(f"'New seed each time' is {str(random_seed)[:40]!r}, but must be true or false.")
+        if random_seed:
+            values["seed"] = secrets.randbelow(SEED_LIMIT + 1)
+        settings = self.settings(condition, arms, values)
+        first_frame = self.ui.start.given(settings.family, first_frame)
+        images = self.lab.generate(settings, condition, report, given_map(values, second), first_frame=first_frame)
         results = {result.arm: result for result in images}
-        frames = len(results[arms[0]].clip)
-        shown = Shown(map_under(condition, frames), tuple(picture_of(results[arm]) for arm in arms), frames)
-        words = self._report(settings, pair, list(results.values()))
-        return *self._pictures([results[arm] for arm in arms]), words, settings.seed, shown
+        words = self._report(settings, self._pair(values), list(images))
+        return [results[arm] for arm in arms], words, settings.seed
 
     def settings(
         self, condition: Image.Image | None, arms: tuple[str, str], values: dict[str, Any]

@@ -66,11 +66,6 @@ def failure(call, *args, **values) -> str:
     return sentence
 
 
-def path_of(value) -> Path:
-    """The downloaded file in an answer, which is a path or an update that holds one."""
-    return Path(value["value"] if isinstance(value, dict) else value)
-
-
 def png_of(width: int, height: int) -> bytes:
     """A valid black PNG of any size in a few bytes."""
 
@@ -100,7 +95,7 @@ def test_what_is_public_is_named(client):
 
 
 def test_generate_passes_every_setting_on_and_gives_pngs_that_carry_them(client, lab, condition):
-    left, right, _, _, _, _, _, words, seed = generate(
+    left, right, words, seed = generate(
         client,
         condition,
         prompt="a red cube",
@@ -127,9 +122,9 @@ def test_generate_passes_every_setting_on_and_gives_pngs_that_carry_them(client,
     assert map_.tobytes() == Image.open(condition).convert("RGB").tobytes()
     assert seed == 9 and words.startswith("**Done in 2.5 s**") and "seed 9" in words and "step 400" in words
     for arm, picture in (("baseline", left), ("lisa", right)):
-        with Image.open(path_of(picture)) as image:
+        with Image.open(picture) as image:
             assert image.format == "PNG" and json.loads(image.text["lisa"])["arms"] == arm
-            assert lab.settings_of(path_of(picture)).seed == 9
+            assert lab.settings_of(Path(picture)).seed == 9
 
 
 def test_a_random_seed_is_reported_back(client, lab, condition):
@@ -162,6 +157,16 @@ def test_a_random_seed_is_reported_back(client, lab, condition):
 def test_a_wrong_setting_is_one_sentence_and_reaches_no_model(client, lab, condition, field, value, told):
     assert told in failure(generate, client, condition, **{field: value})
     assert not lab.asked
+
+
+def test_whether_the_seed_is_new_is_true_or_false(client, lab, condition):
+    assert "must be true or false" in failure(generate, client, condition, random_seed="yes")
+    assert not lab.asked
+
+
+@pytest.mark.parametrize(("endpoint", "run"), [("train_status", None), ("evaluation", 3), ("train_status", "runs/no")])
+def test_a_run_that_is_none_is_told(client, endpoint, run):
+    assert "There is no run" in failure(client.predict, run=run, api_name=f"/{endpoint}")
 
 
 def test_not_a_number_is_refused(client, lab, condition):
@@ -242,7 +247,7 @@ def write_picture(path: Path, kind: str) -> tuple[int, int]:
 def test_unusual_pictures_become_maps_of_their_size(client, tmp_path, kind, name):
     size = write_picture(tmp_path / name, kind)
     map_, *_ = annotate(client, tmp_path / name, annotator="identity")
-    with Image.open(path_of(map_)) as image:
+    with Image.open(map_) as image:
         assert image.size == size and image.mode == "RGB"
 
 
@@ -250,14 +255,14 @@ def test_knobs_reach_the_annotator(client, lab, tmp_path):
     lab.render_scene(6).image.save(tmp_path / "scene.png")
     knobs = {"low_threshold": 20, "high_threshold": 40}
     map_, words, *_ = annotate(client, tmp_path / "scene.png", annotator="canny", knobs=knobs)
-    with Image.open(path_of(map_)) as image:
+    with Image.open(map_) as image:
         assert image.convert("RGB").tobytes() == lab.annotate(lab.render_scene(6).image, "canny", knobs).tobytes()
     assert words == "Canny map of 128 x 128 pixels."
 
 
 def test_exact_maps_of_a_scene_are_its_own(client, lab):
     map_, *_ = annotate(client, None, source="scene", scene=11, annotator="exact:depth")
-    with Image.open(path_of(map_)) as image:
+    with Image.open(map_) as image:
         assert image.convert("RGB").tobytes() == lab.render_scene(11).maps["depth"].tobytes()
 
 

@@ -47,7 +47,7 @@ def test_a_pair_is_the_labs_own(client, lab, tmp_path):
         run="checkpoints/scenes-unet/canny", api_name="/generate",
     )  # fmt: skip
     for file, wanted in zip((left, right), lab.generate(settings, scene.maps["canny"]), strict=True):
-        with Image.open(file["value"] if isinstance(file, dict) else file) as image:
+        with Image.open(file) as image:
             assert np.array_equal(np.asarray(image), np.asarray(wanted.image))
 
 
