@@ -11,7 +11,7 @@ from lisa.errors import LisaError
 from lisa.origin import IMPORTED, read_origin
 from lisa.rundesk import run_folders
 from lisa.runs import RunFolder
-from lisa.settings import FeatureSettings, GenerateSettings
+from lisa.settings import FeatureSettings, GenerateSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def _pair(root: Path, path: Path) -> PairView | None:
     if not steps:
         return None
     settings = run.settings()
-    arms = tuple(in_order({p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()}, settings["arms"]))
+    kept = {p.name for p in run.checkpoint_dir(steps[-1]).iterdir() if p.is_dir()}
+    arms = tuple(in_order(kept, settings.get("arms", TrainSettings().arms)))
     relative = path.relative_to(root)
     learned = IMPORTED if read_origin(path) else f"{steps[-1]} steps"
     title = f"{settings['condition']}, {learned}" + ("" if relative.parts[0] == "checkpoints" else f" ({path.name})")
