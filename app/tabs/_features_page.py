@@ -148,7 +148,7 @@ class FeaturesPage:
         self.table = gr.Dataframe(
             headers=["Measure", "Of", "Baseline", "LISA", "LISA minus Baseline", "Chance"], datatype="markdown",
             interactive=False, wrap=True, show_label=False, max_height=2000, elem_id="features-table",
-            column_widths=["125px", "125px", "215px", "215px", "240px", "150px"],
+            column_widths=["145px", "145px", "225px", "225px", "240px", "155px"],
         )  # fmt: skip
         with gr.Accordion("What the measures mean, and where the intervals come from", open=False):
             gr.Markdown("\n".join(f"- **{name}**: {about}" for name, about in FEATURE_MEASURES.items()))
