@@ -139,15 +139,23 @@ def pair_choices(pairs: Iterable[PairView]) -> list[tuple[str, str]]:
     return [(f"{pair.title}, {pair.family}" if several else pair.title, pair.id) for pair in pairs]
 
 
+def kept(choices: Sequence[tuple[str, str]], value: str | None) -> str | None:
+    """The value if it is among the choices, given as title and value, else the first of these, if any."""
+    known = [each for _, each in choices]
+    return value if value in known else (known[0] if known else None)
+
+
 def relisted(choices: Sequence[tuple[str, str]], value: str | None) -> dict[str, Any]:
     """Update a choice whose entries may have come or gone: it keeps its value, else takes the first, if any.
+
+    A value that is kept is not set again: an answer that comes late must not undo a choice made meanwhile.
 
     Args:
         choices: title and value of each.
         value: that was chosen.
     """
-    known = [each for _, each in choices]
-    return gr.update(choices=choices, value=value if value in known else (known[0] if known else None))
+    there = kept(choices, value)
+    return gr.update(choices=choices) if there == value else gr.update(choices=choices, value=there)
 
 
 def step_choices(pair: PairView | None) -> list[tuple[str, str]]:

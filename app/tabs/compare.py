@@ -242,12 +242,12 @@ class Compare:
         missing = [f"- {view.title}: {view.reason}" for view in families if not view.installed]
         note = "**Families that cannot be used here**\n\n" + "\n".join(missing) if missing else ""
         pairs = self.lab.pairs(family)
-        choice = controls.relisted(controls.pair_choices(pairs), run)
-        steps = controls.step_choices(controls.find_pair(pairs, choice["value"] or ""))
+        choices = controls.pair_choices(pairs)
+        steps = controls.step_choices(controls.find_pair(pairs, controls.kept(choices, run) or ""))
         return (
             gr.update(choices=controls.family_choices(families)),
-            _unless_kept(choice, run),
-            _unless_kept(controls.relisted(steps, step), step),
+            controls.relisted(choices, run),
+            controls.relisted(steps, step),
             *map(_unless_kept, chosen(pairs, second_run or "", second_step or ""), (second_run, second_step)),
             note,
         )

@@ -229,9 +229,9 @@ class Features:
     def refresh(self, run: str | None, step: str | None) -> tuple[Any, Any, str]:
         """Look up pairs and their training steps again; keep what is chosen."""
         pairs, left_out = self._pairs()
-        choice = controls.relisted(controls.pair_choices(pairs), run)
-        steps = controls.step_choices(controls.find_pair(pairs, choice["value"] or ""))
-        return choice, controls.relisted(steps, step), words.left_out_words(left_out)
+        choices = controls.pair_choices(pairs)
+        steps = controls.step_choices(controls.find_pair(pairs, controls.kept(choices, run) or ""))
+        return controls.relisted(choices, run), controls.relisted(steps, step), words.left_out_words(left_out)
 
     def _pairs(self) -> tuple[list[PairView], list[PairView]]:
         """Pairs of families that make images, and those of families that make clips, which are not served here."""

@@ -213,7 +213,8 @@ class Train:
 
     def refresh(self) -> Any:
         """List the runs again, and watch the one that is being trained, else the youngest."""
-        return controls.relisted(self._runs(), self.lab.training.active())
+        runs = self._runs()
+        return gr.update(choices=runs, value=controls.kept(runs, self.lab.training.active()))
 
     def relist(self, run: str | None) -> Any:
         """List the runs again; keep the one that is watched."""

@@ -49,12 +49,8 @@ def desk(monkeypatch, tmp_path):
     return asked
 
 
-def open_models(page, narrow=False):
-    if narrow:  # what does not fit in the row of tabs is in a menu beside it
-        page.get_by_role("button", name="More tabs").click()
-        page.locator(".overflow-dropdown").get_by_role("button", name="Models").click()
-    else:
-        page.get_by_role("tab", name="Models").click()
+def open_models(page):
+    page.get_by_role("tab", name="Models").click()
     page.locator("#main-missing").get_by_text("Stable Diffusion 1.5").first.wait_for()
 
 
@@ -98,7 +94,7 @@ def test_a_source_that_is_nothing_is_told_and_the_form_stays(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [{"width": 375, "height": 812}], ids=["phone"])
 def test_nothing_is_cut_off_on_a_phone(page, size, theme):
-    open_models(page, narrow=True)
+    open_models(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert page.locator("#main-table").bounding_box()["height"] < size["height"] / 2
     for name in ("#import", "#pack", "#push"):

@@ -205,7 +205,7 @@ def test_earlier_training_steps_and_other_arms_can_be_chosen(page, lab):
     expect(page.get_by_role("combobox", name="Training step")).to_have_value("60 (last)")
     choose(page, "Training step", "30")
     page.get_by_role("button", name="Expert settings").click()
-    choose(page, "Network on the left", "wide")
+    choose(page, "Network on the left", "Wide")
     generate(page)
     settings = lab.asked[-1][0]
     assert (settings.run, settings.checkpoint, settings.arms) == ("runs/trial", "step-000030", "wide,lisa")
