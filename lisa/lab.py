@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lisa.annotators.base import ANNOTATORS, Knob, annotate, availability
+from lisa.annotators.base import ANNOTATORS, annotate, availability
 from lisa.arms import SIDE_NAME
 from lisa.errors import LisaError
 from lisa.files import read_json
@@ -24,8 +24,9 @@ from lisa.pairs import PairView, find_pair, find_side, list_pairs
 from lisa.report import Report, tell_nobody
 from lisa.rundesk import RunDesk
 from lisa.runs import RunFolder
-from lisa.settings import FeatureSettings, GenerateSettings, LisaSettings, TrainSettings, parse_arms
+from lisa.settings import FeatureSettings, GenerateSettings, TrainSettings, parse_arms
 from lisa.sharing.desk import ModelDesk
+from lisa.views import AnnotatorView, Example, FamilyView, SceneView
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,66 +37,8 @@ if TYPE_CHECKING:
     from lisa.scoreview import ScoreView
     from lisa.study import Study
 
+__all__ = ["ROOT", "AnnotatorView", "Example", "FamilyView", "Lab", "PairView", "SceneView"]
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True)
-class FamilyView:
-    """One kind of main network: whether it can be used here, its conditions with side networks, how LISA aligns.
-
-    ``frames`` is the length of the clips it makes, 0 for images; ``starts_from_picture`` tells whether these go on from
-    a first frame.
-    """
-
-    name: str
-    title: str
-    installed: bool
-    reason: str
-    conditions: tuple[str, ...]
-    resolution: int
-    lisa: LisaSettings = field(default_factory=LisaSettings)
-    frames: int = 0
-    starts_from_picture: bool = False
-
-
-@dataclass(frozen=True)
-class AnnotatorView:
-    """One annotator and its knobs; ``reason`` says what is missing where it is not available.
-
-    ``installed`` tells whether its packages are here, so that nothing but weights can be missing.
-    """
-
-    name: str
-    title: str
-    condition: str
-    help: str
-    knobs: tuple[Knob, ...]
-    available: bool
-    reason: str
-    installed: bool = True
-
-
-@dataclass(frozen=True)
-class SceneView:
-    """One rendered scene: picture, caption, exact maps by condition name, and the factors behind it.
-
-    The picture and the maps of a moving scene are strips of its frames.
-    """
-
-    seed: int
-    image: Image.Image
-    caption: str
-    maps: dict[str, Image.Image]
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Example:
-    """The finished comparison on the first screen."""
-
-    condition: Image.Image
-    images: dict[str, Image.Image]
-    settings: GenerateSettings
 
 
 @dataclass

@@ -39,13 +39,13 @@ ROWS = (
     {"checkpoint", "objective", "data", "metrics"},
     {"train", "pretrain", "generate", "features", "projection", "study", "scoreview", "evaluate", "roundtrip"}
     | {"plan", "ready", "estimate", "export", "footprint", "job", "processes"},
-    {"memory", "rundesk", "pairs", "sharing"},
+    {"memory", "rundesk", "pairs", "sharing", "views"},
     {"lab", "cli"},
     {"__main__"},
 )
 TORCH_FREE = (ROWS[0] - {"quiet"}) | {"lab", "memory"}
 TORCH_FREE |= {"data.source", "data.hub", "data.imagefolder", "data.check", "plan", "ready"}
-TORCH_FREE |= {"rundesk", "pairs", "sharing"}
+TORCH_FREE |= {"rundesk", "pairs", "sharing", "views"}
 HEAVY = ("torch", "diffusers", "transformers", "accelerate", "umap")
 
 

@@ -68,12 +68,18 @@ def theme() -> str:
 
 
 @pytest.fixture
-def page(browser, lab, url, size, theme) -> Iterator:
+def errors() -> list[str]:
+    """What the browser logged as errors."""
+    return []
+
+
+@pytest.fixture
+def page(browser, lab, url, size, theme, errors) -> Iterator:
     """The opened page; fails the test when the browser asked another host or logged an error."""
     lab.asked.clear()
     page = browser.new_page(viewport=size)
     page.set_default_timeout(PATIENCE)
-    foreign, errors = [], []
+    foreign = []
     page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or foreign.append(r.url))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: errors.append(e.stack or str(e)))
