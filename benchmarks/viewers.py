@@ -96,9 +96,10 @@ def viewers(url: str, page: Any, run: str, count: int, off: threading.Event) -> 
     number = next(d["id"] for d in ticks if len(d["inputs"]) == 3)
 
     def look() -> None:
+        session = uuid4().hex  # a page keeps its own; a new one would cost the server a state of the whole page
         with httpx.Client(base_url=f"{url}gradio_api/", timeout=60) as client:
             while not off.wait(EVERY):
-                ask(client, number, [run, 0.9, False])
+                ask(client, session, number, [run, 0.9, False])
 
     threads = [threading.Thread(target=look, daemon=True) for _ in range(count)]
     for thread in threads:
@@ -106,9 +107,8 @@ def viewers(url: str, page: Any, run: str, count: int, off: threading.Event) -> 
     return threads
 
 
-def ask(client: httpx.Client, number: int, data: list[Any]) -> None:
+def ask(client: httpx.Client, session: str, number: int, data: list[Any]) -> None:
     """Call one event as the page does and read its answer to the end."""
-    session = uuid4().hex
     client.post("queue/join", json={"data": data, "fn_index": number, "session_hash": session}).raise_for_status()
     with client.stream("GET", "queue/data", params={"session_hash": session}) as answer:
         for line in answer.iter_lines():

@@ -19,7 +19,7 @@ EXPERT = (
     "validation_samples", "checkpoint_every", "preview_every", "previews", "device",
 )  # fmt: skip
 UPLOAD = "A .zip on this computer can also be named by its path, and must where it is too large to upload."
-EVERY = 1.5  # seconds between looks at a run
+EVERY = 2.0  # seconds between looks at a run
 ARMS_RULE = (
     "**Arms** under Expert settings says what is trained: Lambda, Taps and the settings below it have no effect."
 )

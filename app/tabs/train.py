@@ -55,7 +55,7 @@ class Train:
 
     def __init__(self, lab: Lab, shared: Shared) -> None:
         self.lab = lab
-        self.recent = Recent(1.0)
+        self.recent = Recent(1.5)
         self.planning = threading.Lock()
         self.ui = TrainPage(lab)
         self._wire_form()
@@ -227,7 +227,7 @@ class Train:
         return bool(run) and self.lab.training.has(run)
 
     def glance(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
-        """What look() gives, shared by all pages that ask within a second, so that many viewers cost as one."""
+        """What look() gives, shared by all pages that ask within a moment, so that many viewers cost as one."""
         return self.recent(self.look, run, smoothing, log)
 
     def look(self, run: str | None, smoothing: float, log: bool) -> tuple[Any, ...]:
