@@ -15,7 +15,6 @@ from app import controls
 from app.clips import picture_of, player
 from app.guard import guarded
 from app.sides import title_of
-from app.tabs._compare_second import given_map
 from app.waiting import reporter
 from lisa.errors import LisaError
 from lisa.settings import SEED_LIMIT, GenerateSettings
@@ -105,8 +104,7 @@ class BlindTest:
             raise LisaError(f"Both sides are {left}: choose two different arms under Expert settings.")
         form["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.compare.settings(condition, (left, right), form)
-        start = self.compare.ui.start.given(settings.family, first_frame)
-        drawn = self.lab.generate(settings, condition, reporter(progress), given_map(form, second), first_frame=start)
+        drawn = self.compare.drawn(settings, condition, second, first_frame, reporter(progress))
         images = {image.arm: picture_of(image) for image in drawn}
         order = (left, right) if secrets.randbelow(2) else (right, left)
         now = replace(blind, about=self._about(settings), order=order)

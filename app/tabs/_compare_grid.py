@@ -98,11 +98,11 @@ class Grid:
         settings = self.compare.settings(condition, (left, right), form)
         variants = self.variants(settings, knob, values)
         images: dict[str, list[Any]] = {}
-        told, start = reporter(progress), self.compare.ui.start.given(settings.family, first_frame)
+        told = reporter(progress)
         lengths = [each.steps * len(each.arm_names()) for _, each in variants]
         for number, (title, each) in enumerate(variants):
             report = part_of(told, "drawing the grid", sum(lengths[:number]), sum(lengths))
-            for image in self.lab.generate(each, condition, report, given_map(form, second), first_frame=start):
+            for image in self.compare.drawn(each, condition, second, first_frame, report):
                 images.setdefault(image.arm, []).append((image, title))
         shown = [
             (picture_of(image), ", ".join(filter(None, [title_of(arm), title])))
@@ -112,7 +112,7 @@ class Grid:
         clip = next(iter(images.values()))[0][0].clip
         return (
             gr.Gallery(shown, columns=len(variants), visible=True),
-            gr.DownloadButton(value=self._zip(images, condition, given_map(form, second)), visible=True),
+            gr.DownloadButton(value=self._zip(images, condition, given_map(settings, second)), visible=True),
             player(len(clip)) if clip else gr.skip(),
         )
 
@@ -131,11 +131,12 @@ class Grid:
         if name == "second_strength" and not settings.second_run:
             raise LisaError("There is no second condition whose strength could change: choose its pair and map first.")
         words = [part.strip() for part in (values or "").split(",") if part.strip()]
-        pair = controls.find_pair(self.lab.pairs(), settings.run)
+        pairs = self.lab.pairs()
+        pair = controls.find_pair(pairs, settings.run)
         if name == "arms":
             found = words or list(pair.arms)
             for word in found:
-                find_side(self.lab.pairs(), pair, word, settings.checkpoint)
+                find_side(pairs, pair, word, settings.checkpoint)
         elif name == "checkpoint":
             found = [_step(pair, word) for word in words or map(str, pair.steps)]
         else:

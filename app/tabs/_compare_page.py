@@ -69,17 +69,19 @@ class ComparePage:
         pairs = lab.pairs(settings.family)
         pair = controls.find_pair(pairs, settings.run) or best_pair(pairs, settings.condition)
         self._draw_prompt(settings)
-        self._draw_stage(example, example.condition if example else first.maps["canny"], pair)
+        self._draw_stage(example, example.condition if example else first.maps["canny"], pairs, pair)
         self._draw_settings(settings, pairs, pair)
         self._draw_png()
         self.start = StartPicture(lab, settings.family)
         self.second = SecondCondition(pairs)
         self.fields |= self.second.fields
-        self._draw_expert(settings, pair)
+        self._draw_expert(settings, pairs, pair)
         self._draw_close_up(example)
 
-    def _draw_stage(self, example: Example | None, condition: Image.Image, pair: PairView | None) -> None:
-        arms = tuple(example.settings.arm_names()[:2]) if example else two_sides(pair, self.lab.pairs())
+    def _draw_stage(
+        self, example: Example | None, condition: Image.Image, pairs: tuple[PairView, ...], pair: PairView | None
+    ) -> None:
+        arms = tuple(example.settings.arm_names()[:2]) if example else two_sides(pair, pairs)
         images = [example.images[arm] for arm in arms] if example else [None, None]
         frame = {"format": "png", "show_label": False, "elem_classes": "picture"}
         with gr.Row(elem_classes="stage"):
@@ -189,8 +191,7 @@ class ComparePage:
             )
             self.png_words = gr.Markdown(PNG_WORDS, elem_id="png-words")
 
-    def _draw_expert(self, settings: GenerateSettings, pair: PairView | None) -> None:
-        pairs = self.lab.pairs()
+    def _draw_expert(self, settings: GenerateSettings, pairs: tuple[PairView, ...], pair: PairView | None) -> None:
         arms = two_sides(pair, pairs)
         known = side_choices(pair, pairs) or list(arms)
         with gr.Accordion("Expert settings", open=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -35,7 +35,7 @@ class SecondCondition:
             refuse_unreadable(self.map)
             with gr.Column(min_width=200):
                 run = controls.control(
-                    GenerateSettings, "second_run", choices=_choices(pairs), value="", elem_id="second-run",
+                    GenerateSettings, "second_run", choices=second_choices(pairs), value="", elem_id="second-run",
                     info="Its baseline is added to the baseline, its LISA to LISA.",
                 )  # fmt: skip
                 step = controls.control(GenerateSettings, "second_checkpoint", choices=[NONE], value="")
@@ -49,8 +49,14 @@ class SecondCondition:
         return [self.fields["second_run"], self.fields["second_checkpoint"]]
 
 
-def _choices(pairs: Sequence[PairView]) -> list[tuple[str, str]]:
+def second_choices(pairs: Sequence[PairView]) -> list[tuple[str, str]]:
+    """None, and every pair that can come second."""
     return [NONE, *controls.pair_choices(pairs)]
+
+
+def second_steps(pairs: Sequence[PairView], run: str | None) -> list[tuple[str, str]]:
+    """The training steps of the second pair; an unknown one is none."""
+    return controls.step_choices(controls.find_pair(pairs, run or "")) or [NONE]
 
 
 def chosen(pairs: Sequence[PairView], run: str, checkpoint: str = "") -> tuple[Any, Any]:
@@ -61,13 +67,13 @@ def chosen(pairs: Sequence[PairView], run: str, checkpoint: str = "") -> tuple[A
         run: the one that is; an unknown one is none.
         checkpoint: its training step; empty takes the last one.
     """
-    pair = controls.find_pair(pairs, run)
-    steps = controls.step_choices(pair) or [NONE]
-    known = [value for _, value in steps]
-    step = checkpoint if checkpoint in known else known[0]
-    return gr.update(choices=_choices(pairs), value=pair.id if pair else ""), gr.update(choices=steps, value=step)
+    runs, steps = second_choices(pairs), second_steps(pairs, run)
+    return (
+        gr.update(choices=runs, value=controls.kept(runs, run)),
+        gr.update(choices=steps, value=controls.kept(steps, checkpoint)),
+    )
 
 
-def given_map(values: Mapping[str, Any], second: Image.Image | None) -> Image.Image | None:
+def given_map(settings: GenerateSettings, second: Image.Image | None) -> Image.Image | None:
     """The second map, unless no second pair is chosen: then it only lies there."""
-    return second if values.get("second_run") else None
+    return second if settings.second_run else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,7 +20,7 @@ from app.tabs._compare_blind import BlindTest
 from app.tabs._compare_grid import Grid
 from app.tabs._compare_maps import Maps
 from app.tabs._compare_page import NO_PAIRS, ComparePage, Shown, save_png
-from app.tabs._compare_second import chosen, given_map
+from app.tabs._compare_second import chosen, given_map, second_choices, second_steps
 from app.tabs._compare_settings import Settings
 from app.waiting import reporter
 from lisa.errors import LisaError
@@ -165,11 +166,21 @@ class Compare:
         if random_seed:
             values["seed"] = secrets.randbelow(SEED_LIMIT + 1)
         settings = self.settings(condition, arms, values)
-        first_frame = self.ui.start.given(settings.family, first_frame)
-        images = self.lab.generate(settings, condition, report, given_map(values, second), first_frame=first_frame)
+        images = self.drawn(settings, condition, second, first_frame, report)
         results = {result.arm: result for result in images}
-        words = self._report(settings, self._pair(values), list(images))
-        return [results[arm] for arm in arms], words, settings.seed
+        return [results[arm] for arm in arms], self._report(settings, images), settings.seed
+
+    def drawn(
+        self,
+        settings: GenerateSettings,
+        condition: Image.Image,
+        second: Image.Image | None,
+        first_frame: Image.Image | None,
+        report: Report,
+    ) -> Sequence[Any]:
+        """What the lab generates for settings of the form, with what of the other pictures they have a use for."""
+        start = self.ui.start.given(settings.family, first_frame)
+        return self.lab.generate(settings, condition, report, given_map(settings, second), first_frame=start)
 
     def settings(
         self, condition: Image.Image | None, arms: tuple[str, str], values: dict[str, Any]
@@ -221,7 +232,8 @@ class Compare:
         with tempfile.TemporaryDirectory() as folder:
             return self.ui.downloads[0].move_resource_to_block_cache(save_png(self.lab, result, folder))
 
-    def _report(self, settings: GenerateSettings, pair: PairView, results: list[Any]) -> str:
+    def _report(self, settings: GenerateSettings, results: Sequence[Any]) -> str:
+        pair = controls.find_pair(self.lab.pairs(), settings.run)
         each = ", ".join(f"{title_of(result.arm)} {result.seconds:.1f} s" for result in results)
         step = int(settings.checkpoint.removeprefix("step-") or pair.steps[-1])
         return (
@@ -248,7 +260,8 @@ class Compare:
             gr.update(choices=controls.family_choices(families)),
             controls.relisted(choices, run),
             controls.relisted(steps, step),
-            *map(_unless_kept, chosen(pairs, second_run or "", second_step or ""), (second_run, second_step)),
+            controls.relisted(second_choices(pairs), second_run or ""),
+            controls.relisted(second_steps(pairs, second_run), second_step or ""),
             note,
         )
 
@@ -271,14 +284,9 @@ class Compare:
     def choices_of(self, pair: PairView | None) -> tuple[Any, ...]:
         """The training steps and the arms of a pair as choices, at first the last step, baseline and LISA."""
         steps = controls.step_choices(pair)
-        pairs = self.lab.pairs()
+        pairs = self.lab.pairs(pair.family) if pair else ()
         arms = [gr.update(choices=side_choices(pair, pairs), value=name) for name in two_sides(pair, pairs)]
         return gr.update(choices=steps, value=steps[0][1] if steps else None), *arms
-
-
-def _unless_kept(change: dict[str, Any], value: str | None) -> dict[str, Any]:
-    """Set no value that is set already: an answer that comes late must not undo a choice made meanwhile."""
-    return gr.update(choices=change["choices"]) if change["value"] == value else change
 
 
 def _cut_words(name: str, given: int, read: int) -> str:

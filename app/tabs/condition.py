@@ -23,6 +23,7 @@ from lisa.options import Option, check_value
 
 TITLE = "Condition"
 ORDER = 20
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 LINES = "canny"  # what a drawing of lines comes closest to
 EMPTY = (None, "The map appears here as soon as there is a picture.", "", None)
 FAILED = (None, "There is no map: it could not be made.", "", None)
@@ -46,11 +47,10 @@ class Condition:
 
     def _wire(self, shared: Shared) -> None:
         ui = self.ui
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
         inputs = [ui.source, ui.upload, ui.drawing, ui.seed, ui.annotator, ui.knobs, ui.weights, ui.moving]
         inputs.append(ui.over.kept)
         outputs = [ui.map, ui.status, ui.hint, ui.made]
-        live = {**quiet, "trigger_mode": "always_last", "concurrency_id": "annotate"}
+        live = {**QUIET, "trigger_mode": "always_last", "concurrency_id": "annotate"}
         makes = [
             ui.make.click(
                 guarded(self.annotate),
@@ -66,29 +66,28 @@ class Condition:
         refuse_unreadable(ui.upload)
         makes.append(gr.on([ui.knobs.change, ui.upload.change], guarded(self.annotate_live), inputs, outputs, **live))
         for made in makes:  # a map of what was there before must not go on as if it were of this
-            made.failure(lambda: FAILED, None, outputs, **quiet)
-        ui.new_scene.click(lambda: secrets.randbelow(SCENES), None, [ui.seed], **quiet)
-        ui.maps.select(guarded(self.choose_exact), [ui.seed, ui.moving], [ui.annotator], **quiet)
+            made.failure(lambda: FAILED, None, outputs, **QUIET)
+        ui.new_scene.click(lambda: secrets.randbelow(SCENES), None, [ui.seed], **QUIET)
+        ui.maps.select(guarded(self.choose_exact), [ui.seed, ui.moving], [ui.annotator], **QUIET)
         for button, second in ((ui.use, False), (ui.use_second, True)):
-            button.click(guarded(self._carrying(second)), [ui.made, ui.caption], [shared.carried, shared.tabs], **quiet)
+            button.click(guarded(self._carrying(second)), [ui.made, ui.caption], [shared.carried, shared.tabs], **QUIET)
 
     def _changes(self) -> list[Dependency]:
         """The events that change what the map is made of, each after its own part of the page has followed."""
         ui = self.ui
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
         scene = [ui.seed, ui.moving, ui.caption, ui.offered]
         shown = [ui.scene, ui.maps, ui.caption, ui.offered]
         explained = [ui.about, ui.knobs, ui.weights, ui.make]
         return [
-            ui.seed.change(guarded(self.show_scene), scene, shown, **quiet),
-            ui.moving.input(guarded(self.show_scene), scene, shown, **quiet),
+            ui.seed.change(guarded(self.show_scene), scene, shown, **QUIET),
+            ui.moving.input(guarded(self.show_scene), scene, shown, **QUIET),
             ui.source.input(
                 guarded(self.choose_source),
                 [ui.source, *scene],
                 [*ui.panels.values(), ui.annotator, ui.caption, ui.offered],
-                **quiet,
+                **QUIET,
             ),
-            ui.annotator.change(guarded(self.choose_annotator), [ui.annotator], explained, **quiet),
+            ui.annotator.change(guarded(self.choose_annotator), [ui.annotator], explained, **QUIET),
         ]
 
     def annotate(

@@ -207,7 +207,9 @@ class Train:
         settings = self.lab.training.watch(run or "").settings
         lisa = plain_pair(settings.arms, usual_lisa(self.lab, settings.family))
         values = [getattr(settings, name) for name in self.ui.fields]
-        aligned = ["+".join(lisa.taps), *(getattr(lisa, name) for name in KNOBS)] if lisa else [gr.skip()] * 7
+        aligned = (
+            ["+".join(lisa.taps), *(getattr(lisa, name) for name in KNOBS)] if lisa else [gr.skip()] * (1 + len(KNOBS))
+        )
         arms, expert = ("", gr.skip()) if lisa else (settings.arms, gr.update(open=True))
         return *values, arms, *aligned, self.lab.training.free_name(settings.condition), expert
 
