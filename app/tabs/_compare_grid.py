@@ -168,7 +168,7 @@ class Grid:
 def _step(pair: PairView, word: str) -> str:
     """The name of a checkpoint that is written as its number or as its name."""
     known = {str(step): step for step in pair.steps}
-    number = word.removeprefix("step-").lstrip("0")
+    number = word.removeprefix("step-").lstrip("0") or "0"  # an imported network stands at step 0
     if number not in known:
         raise LisaError(f"There is no training step {word[:40]!r}: choose of {', '.join(known)}.")
     return f"step-{known[number]:06d}"

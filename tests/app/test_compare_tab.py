@@ -15,6 +15,7 @@ from app.tabs._compare_page import NO_PAIRS, Shown
 from app.tabs._compare_settings import keep
 from app.tabs.compare import Compare
 from lisa.errors import LisaError
+from lisa.lab import PairView
 from lisa.settings import GenerateSettings
 from lisa.strips import strip
 from tests.app.fake_lab import CLIPS, FAMILY, FRAMES, ClipLab
@@ -282,3 +283,10 @@ def test_clips_that_go_on_from_a_picture_get_one(tab, lab, moving, still, monkey
     tab.generate(moving, False, "baseline", "lisa", None, picture, **values)
     tab.generate(still, False, "baseline", "lisa", None, picture, **form(tab))
     assert lab.starts[-2:] == [picture, None], "another family has no use for it"
+
+
+def test_a_grid_takes_the_only_step_of_an_imported_network(tab, lab, monkeypatch):
+    imported = PairView("runs/theirs", "canny, imported", FAMILY, "canny", ("imported",), (0,))
+    monkeypatch.setattr(lab, "pairs", lambda *_: (imported,))
+    settings = GenerateSettings(run=imported.id, arms="imported")
+    assert [each.checkpoint for _, each in tab.grid.variants(settings, "Training step", "")] == ["step-000000"]
